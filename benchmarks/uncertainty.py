@@ -143,7 +143,7 @@ def fits(case: Case) -> Iterator[tuple[Any, Any, Any, np.ndarray]]:
     from napari_dip.tasks.running import Running
 
     recipe = DenoiseRecipe()
-    job = TASK.make_job(recipe, case.noisy)
+    job = TASK.job(recipe, case.noisy)
     (index,) = job.layout.indices()
     pixels = job.pixels(index, job.take(index))
     assert pixels is not None

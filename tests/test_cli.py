@@ -380,7 +380,7 @@ def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
 
     def make_job(recipe, image, mask):
         seen.append((recipe.keep_known, mask.tolist()))
-        return denoise.TASK.make_job(recipe, image)
+        return denoise.TASK.job(recipe, image)
 
     monkeypatch.setitem(presets.TABLES, "denoise_masked", presets.DENOISE)
     arrays = {"image": "An image.", "mask": "Another."}

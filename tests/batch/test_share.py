@@ -316,7 +316,7 @@ def test_no_share_fits_every_plane(call, folder, tmp_path, fitted, monkeypatch):
 def networks():
     """Return the state of networks for gray images."""
     recipe = DenoiseRecipe(precision="float32", neighbours=0, share="yes", iterations=3)
-    job = TASK.make_job(recipe, np.stack([scene(n) for n in range(4)]))
+    job = TASK.job(recipe, np.stack([scene(n) for n in range(4)]))
     drawn = windows.draw_windows(job, list(job.layout.indices()), 0)
     fitting = share.fit_shared(Running(job, recipe), drawn, seed=0)
     return sharing.state_of(run_to_end(fitting))

@@ -17,7 +17,7 @@ def first_fit():
     """Return a function that sets up the first fit of a task without running it."""
 
     def make(task, recipe, *arrays, seed=0):
-        job = task.make_job(recipe, *arrays)
+        job = task.job(recipe, *arrays)
         index = next(job.layout.indices())
         pixels = job.pixels(index, job.take(index))
         block = job.blocks(0, index, pixels)[0]

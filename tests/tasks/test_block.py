@@ -85,11 +85,11 @@ def test_a_block_cuts_its_channels_and_pixels():
 def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
     recipe = DenoiseRecipe(iterations=3, **FIXED)
     both = denoise(noisy, iterations=3, **FIXED)
-    job: Job = TASK.make_job(recipe, noisy)
+    job: Job = TASK.job(recipe, noisy)
     for number, index in enumerate(job.layout.indices()):
         (block,) = job.blocks(number, index, job.pixels(index, job.take(index)))
         same, image, part = pickle.loads(pickle.dumps((recipe, noisy, block)))
-        done = fit_to_end(TASK.make_job(same, image), same, part)
+        done = fit_to_end(TASK.job(same, image), same, part)
         np.testing.assert_array_equal(done.image[0], both[number])
 
 

@@ -222,7 +222,7 @@ def test_it_is_removed_from_planes_that_share_a_network(random, monkeypatch):
 
 def test_neighbours_are_made_even_as_well(random):
     stack = random.normal(0, 1, (3, 96, 96)).astype(np.float32)
-    job = TASK.make_job(DenoiseRecipe(), stack)
+    job = TASK.job(DenoiseRecipe(), stack)
     known = Analysis.unknown(1)
     uneven = Unevenness((96, 96), (0, 0), (1, 0, 1))
     part = (slice(0, 32), slice(40, 80))

@@ -77,7 +77,7 @@ def job(small_fits, small_windows, monkeypatch):
     def begin(share, image=np.array, **more):
         task, array = get("denoise"), image(stack)
         recipe = task.recipe(iterations=3, share=share, precision="float32", **more)
-        return task.make_job(recipe, array), partial(run, task, recipe, [array])
+        return task.job(recipe, array), partial(run, task, recipe, [array])
 
     return begin
 

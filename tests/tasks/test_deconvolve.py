@@ -486,8 +486,8 @@ def test_errors_of_a_wrong_psf_are_not_amplified(nearly, psf):
 
 
 def test_volumes_are_fitted_for_longer(blurred, psf):
-    plane = TASK.make_job(DeconvolveRecipe(), blurred[0], psf)
-    volume = TASK.make_job(DeconvolveRecipe(), np.ones((6, 32, 32)), np.ones((3, 3, 3)))
+    plane = TASK.job(DeconvolveRecipe(), blurred[0], psf)
+    volume = TASK.job(DeconvolveRecipe(), np.ones((6, 32, 32)), np.ones((3, 3, 3)))
     presets = [job.preset(Analysis.unknown(1)) for job in (plane, volume)]
     assert [preset.stop.maximum for preset in presets] == [120, 400]
     assert [preset.finish.similar_patches for preset in presets] == [True, False]
@@ -505,7 +505,7 @@ def test_best_is_a_mean_of_short_fits_where_the_image_is_sparse(kind):
     image = scipy.signal.fftconvolve(sharp, psf, mode="valid")
     image += random.normal(0, 0.01 * image.max(), image.shape)
     for tile in (None, 64):
-        job = TASK.make_job(DeconvolveRecipe(preset="best", tile=tile), image, psf)
+        job = TASK.job(DeconvolveRecipe(preset="best", tile=tile), image, psf)
         index = next(job.layout.indices())
         pixels = job.pixels(index, job.take(index))
         (block,) = job.blocks(0, index, pixels)

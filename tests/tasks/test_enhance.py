@@ -105,7 +105,7 @@ def test_three_channels_of_unlike_brightness_are_enhanced_by_themselves(random, 
 def test_a_known_scale_says_whether_colours_are_scaled_together(random):
     image = random.normal(100, 20, (24, 24, 3))
     image[:2, :2, 0] = 3000
-    job = TASK.make_job(EnhanceRecipe(), image)
+    job = TASK.job(EnhanceRecipe(), image)
     (index,) = job.layout.indices()
     pixels = job.pixels(index)
     block = Block.whole(0, index, (0, 1, 2), (24, 24))

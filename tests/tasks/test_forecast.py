@@ -40,7 +40,7 @@ def test_a_forecast_counts_the_images_that_are_finished(
     )
     run_to_end(run(task, recipe, [image]))
     assert len(done) == count
-    (fit,) = forecast._fits(task.make_job(recipe, image), recipe)
+    (fit,) = forecast._fits(task.job(recipe, image), recipe)
     assert fit.finishes == count
 
 
@@ -59,7 +59,7 @@ def test_an_image_is_finished_where_the_fit_is(monkeypatch):
     monkeypatch.setattr(runtime, "pick_device", lambda name: torch.device("meta"))
     task = get("denoise")
     recipe = task.recipe(device="cuda")
-    list(forecast._fits(task.make_job(recipe, np.eye(32, dtype=np.float32)), recipe))
+    list(forecast._fits(task.job(recipe, np.eye(32, dtype=np.float32)), recipe))
     assert seen == ["meta"]
 
 
@@ -136,7 +136,7 @@ def test_planes_that_are_not_cut_are_one_part_each():
     ):
         task = get(name)
         recipe = task.recipe(**more)
-        assert forecast.count_parts(task.make_job(recipe, image), recipe) == count
+        assert forecast.count_parts(task.job(recipe, image), recipe) == count
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -23,7 +23,7 @@ class Job:
     def __init__(self, image, name="denoise", ahead=0, **parameters):
         task = get(name)
         recipe = task.recipe(**{**FIXED, **parameters})
-        pool = Here(task.make_job(recipe, image), ahead)
+        pool = Here(task.job(recipe, image), ahead)
         self.begin = lambda: run(task, recipe, [image], resumable=True, pool=pool)
         self.places = []
         """Fit and iteration of every iterate, and the plane that it is of."""

@@ -30,7 +30,7 @@ def noisy(clean, sigma=10, seed=1):
 
 
 def job_of(stack, **parameters):
-    job = TASK.make_job(DenoiseRecipe(**parameters), stack)
+    job = TASK.job(DenoiseRecipe(**parameters), stack)
     return job, list(job.layout.indices())
 
 

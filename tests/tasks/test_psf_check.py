@@ -225,7 +225,7 @@ def test_a_tail_to_one_side_is_no_displacement():
 def plan_warnings(image, psf, **options):
     """Return the warnings of the plans of all planes of a deconvolution."""
     task = get("deconvolve")
-    job = task.make_job(task.recipe(**options), image, psf)
+    job = task.job(task.recipe(**options), image, psf)
     found = []
     for number, index in enumerate(job.layout.indices()):
         pixels = job.pixels(index, job.take(index))

@@ -47,7 +47,7 @@ def fitted(image, state, callback=None, name="denoise", ahead=0, **parameters):
     task = get(name)
     recipe = task.recipe(**{**FIXED, **parameters})
     overrides = Overrides(state=state)
-    pool = Here(task.make_job(recipe, image), ahead)
+    pool = Here(task.job(recipe, image), ahead)
     return run_to_end(
         run(task, recipe, [image], overrides=overrides, pool=pool), callback
     )
@@ -223,7 +223,7 @@ def test_without_a_record_nothing_is_kept(stack):
     """What is kept of every tile would be as large as the result."""
     task = get("denoise")
     recipe = task.recipe(**FIXED)
-    job = task.make_job(recipe, stack[0])
+    job = task.job(recipe, stack[0])
     index = next(job.layout.indices())
     (block,) = job.blocks(0, index, job.pixels(index, job.take(index)))
     states = []

@@ -434,7 +434,7 @@ def test_a_network_of_the_user_can_be_shared(stack, monkeypatch):
 def test_windows_are_drawn_from_what_holds_noise(stack):
     stack = stack.copy()
     stack[0], stack[1, :, :40] = 3, np.nan
-    job = TASK.make_job(DenoiseRecipe(), stack)
+    job = TASK.job(DenoiseRecipe(), stack)
     planes = list(job.layout.indices())
 
     def drawn(planes, seed):
@@ -451,7 +451,7 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
 @pytest.mark.parametrize("ratio", [3, 10, 1000])
 def test_windows_are_of_planes_of_one_brightness(stack, ratio):
     scales = np.reshape([1, ratio] * 2, (4, 1, 1))
-    job = TASK.make_job(DenoiseRecipe(), scales * stack)
+    job = TASK.job(DenoiseRecipe(), scales * stack)
     drawn = windows.draw_windows(job, list(job.layout.indices()), 0)
     assert len({w.index[0] % 2 for w in drawn}) == 1
 
@@ -459,7 +459,7 @@ def test_windows_are_of_planes_of_one_brightness(stack, ratio):
 def test_windows_of_photons_are_of_all_planes(clean, monkeypatch):
     scales = np.reshape([1, 3, 10, 100], (4, 1, 1)) / 4
     photons = np.random.default_rng(0).poisson(scales * clean)
-    job = TASK.make_job(DenoiseRecipe(), photons)
+    job = TASK.job(DenoiseRecipe(), photons)
     drawn = []
     for most in (windows.UNLIKE, np.inf):
         monkeypatch.setattr(windows, "UNLIKE", most)
@@ -493,7 +493,7 @@ def test_windows_are_found_in_data_that_are_mostly_empty(planes, shape, seed):
             return part
 
     empty[planes // 3, -70:, -75:] = noisy(blobs(70, 75))[-shape[0] :].clip(0, 255)
-    job = TASK.make_job(DenoiseRecipe(), Lazy())
+    job = TASK.job(DenoiseRecipe(), Lazy())
     drawn = windows.draw_windows(job, list(job.layout.indices()), seed)
     assert len(drawn) == 4
     assert all(w.index[0] == planes // 3 for w in drawn)

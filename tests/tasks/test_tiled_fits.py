@@ -154,7 +154,7 @@ def test_tiles_of_a_blurred_image_have_its_scale():
     image = blobs(48, 300)
     image[:, 200:] = 100 + 0.1 * (image[:, 200:] - 100)  # what is bright is elsewhere
     recipe = TASK.recipe(tile=192, device="cpu")
-    job = TASK.make_job(recipe, image, PSF)
+    job = TASK.job(recipe, image, PSF)
     planes = Planes(job, recipe)
     begun = planes.begin(0, next(job.layout.indices()), Result(np.empty_like(image)))
     measured = []
@@ -183,7 +183,7 @@ def analysed(image, estimate=richardson_lucy.least_risk, **options):
         return estimate(blur, measurement, weight, variance, min(iterations, 100))
 
     recipe = TASK.recipe(device="cpu", **options)
-    job = TASK.make_job(recipe, image, PSF)
+    job = TASK.job(recipe, image, PSF)
     index = next(job.layout.indices())
     pixels = job.pixels(index, job.take(index))
     (block,) = job.blocks(0, index, pixels)

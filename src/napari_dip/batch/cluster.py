@@ -174,7 +174,7 @@ class _Source:
 
     @cached_property
     def job(self) -> Job:
-        return self.task.make_job(self.recipe, *self.arrays)
+        return self.task.job(self.recipe, *self.arrays)
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -28,7 +28,7 @@ from napari_dip.tasks.forecast import count_parts
 from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import has_uncertainty, result_shape, run
-from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Task
+from napari_dip.tasks.task import NO_UNCERTAINTY, SHARED_WEIGHTS, Job, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate
@@ -177,10 +177,7 @@ class FileRun:
         """
         unseen = opened.is_large or self.keep.weights is not None
         if not (unseen or has_uncertainty(opened.job, opened.recipe)):
-            raise InputError(
-                "uncertainty is not known where neighbouring pixels or channels share "
-                "their noise, but as the spread of several fits (--restarts 2 or more)"
-            )
+            raise InputError(NO_UNCERTAINTY)
 
     def _about_uncertainty(self, fit: Fit, about: dict[str, Any]) -> dict[str, Any]:
         """Return how the uncertainty was made; raise if there is none."""
@@ -329,7 +326,7 @@ class Opened:
     @cached_property
     def job(self) -> Job:
         """The task with the arrays checked."""
-        return self.task.make_job(self.recipe, *self.arrays)
+        return self.task.job(self.recipe, *self.arrays)
 
     @cached_property
     def inputs(self) -> dict[str, dict[str, Any]]:

@@ -223,7 +223,7 @@ def _windows(shared: SharedFit) -> tuple[Recipe, Job, list[Window]]:
         stack = stack[:, 0]
     axis = 1 if stack.ndim == 4 else None
     recipe = dataclasses.replace(recipe, channel_axis=axis, neighbours=0)
-    job = shared.runs[0].task.make_job(recipe, stack)
+    job = shared.runs[0].task.job(recipe, stack)
     windows = [
         Window(index, pixels, 0.0)
         for index in job.layout.indices()

@@ -177,7 +177,7 @@ def _say_passed_over(inputs: Sequence[Path], output: Path, recursive: bool) -> N
 
 def check_share(task: Task, recipe: Recipe, weights: Path | None) -> None:
     """Raise if files cannot share networks with such options."""
-    if not task.shareable or recipe.preset == "paper" or recipe.spatial_dims == 3:
+    if not task.can_share(recipe):
         raise InputError(
             "share is for denoise, but not with --preset paper or --spatial-dims 3; "
             f"{task.command} fits every plane or volume by itself as it is called here"

@@ -43,7 +43,7 @@ from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.recipe import Parameters, Recipe
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
-from napari_dip.tasks.task import SHARED_WEIGHTS, Task
+from napari_dip.tasks.task import NO_UNCERTAINTY, SHARED_WEIGHTS, Task
 
 if TYPE_CHECKING:
     from napari_dip.batch.file_run import FileRun
@@ -189,9 +189,7 @@ def _check_uncertainty(task: Task, recipe: Recipe) -> None:
     """Raise if results of a task with such a recipe have no uncertainty."""
     if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
         raise InputError(
-            f"uncertainty is known of denoise (but not with --preset paper or --noise "
-            f"impulse) and of several fits (--restarts 2 or more); {task.command} "
-            f"has none as it is called here"
+            f"{NO_UNCERTAINTY}; {task.command} has none as it is called here"
         )
 
 

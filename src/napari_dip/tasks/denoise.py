@@ -132,8 +132,6 @@ def make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         analyse=lambda plane, block: analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         reach=AROUND,
-        shareable=True,
-        uncertain=uncertain(recipe),
         kinds=lambda plane: noise_kinds(recipe, plane),
         stripes=_stripes(recipe, image, layout),
     )

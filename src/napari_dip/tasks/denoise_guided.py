@@ -53,9 +53,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     alone, guide = denoise.make_job(recipe, image), as_array(guide, "guide")
     over = partial(_over, recipe, planes_of(guide, alone.layout))
     plan = partial(_plan, recipe, over)
-    return dataclasses.replace(
-        alone, plan=plan, check_others=over, shareable=False, uncertain=False
-    )
+    return dataclasses.replace(alone, plan=plan, check_others=over)
 
 
 def _over(

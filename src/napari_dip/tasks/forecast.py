@@ -78,14 +78,14 @@ def forecast(
         allows.
     """
     task: Any = get(recipe.task)
-    job: Job = task.make_job(recipe, *arrays)
+    job: Job = task.job(recipe, *arrays)
     sides = job.image_shape(1)
     if piece is None:
         fits = list(_fits(job, recipe))
     else:
         try:
             trial = _quicker(recipe)
-            small = task.make_job(trial, *piece)
+            small = task.job(trial, *piece)
             fits, sides = list(_fits(small, trial)), small.image_shape(1)
         except InputError:
             fits = []

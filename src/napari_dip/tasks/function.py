@@ -258,7 +258,7 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     from napari_dip.tasks.forecast import expected
 
     with usual_settings():
-        return expected(chosen.make_job(recipe, *values), recipe, overrides)
+        return expected(chosen.job(recipe, *values), recipe, overrides)
 
 
 def _bind(

@@ -126,7 +126,7 @@ def run(
 
 def _job(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Job:
     """Return the job of a task, which is not of tiles where it needs whole planes."""
-    job = task.make_job(recipe, *arrays)
+    job = task.job(recipe, *arrays)
     subject = dict(zip(task.arrays, arrays, strict=False)).get(task.subject)
     if isinstance(subject, np.ma.MaskedArray):
         # Its masked values have become NaN; dtype="input" asks for its own type.

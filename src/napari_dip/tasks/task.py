@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
 
 
+NO_UNCERTAINTY = (
+    "uncertainty is not known where neighbouring pixels or channels share their noise, "
+    "nor of impulse noise, of the paper preset or of tasks other than denoise, but as "
+    "the spread of several fits (restarts of 2 or more)"
+)
+"""What to say to whoever asks for it."""
+
 NETWORKS = "networks"
 """Name in weights for what they are, if they are those of networks that planes share;
 see `napari_dip.tasks.shared.state_of`."""
@@ -153,9 +160,9 @@ class Job:
     cuttable: Callable[[Analysis], bool] = lambda analysis: True
     """Maps an `Analysis` to whether large planes of that kind are fitted in parts
     without being asked: whether the parts are restored alike."""
-    shareable: bool = False
-    """Whether planes can be restored by one network that was fitted to windows of
-    all."""
+    can_share: bool = False
+    """Whether planes can be restored by one network that was fitted to windows of all;
+    `Task.job` says so."""
     missing: Callable[[Index], NDArray[np.bool_]] | None = None
     """Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
     beside what is NaN."""
@@ -165,7 +172,7 @@ class Job:
     """Maps the index of a plane to nothing, and raises if another array of the task
     cannot be used for it."""
     uncertain: bool = False
-    """Whether plans can have a `deviation`."""
+    """Whether plans can have a `deviation`; `Task.job` says so."""
     kinds: Callable[[Plane], Sequence[Any]] | None = None
     """Maps the `Plane` of channels that show the same things to one value for each:
     those with unlike values are fitted apart all the same."""
@@ -299,11 +306,6 @@ class Job:
             scale=scale,
         )
 
-    @property
-    def can_share(self) -> bool:
-        """Whether planes of this image can share a network."""
-        return self.shareable and self.layout.spatial_dims == 2 and not self.unit
-
     def tile_sides(self, recipe: Recipe, *known: Analysis) -> tuple[int, ...] | None:
         """Return the sides of the tiles that planes are fitted in, None for whole ones.
 
@@ -359,7 +361,19 @@ class Task:
     uncertain: Callable[[Any], bool] = lambda recipe: False
     """Maps a recipe to whether results of single fits can have an uncertainty."""
     shareable: bool = False
-    """Whether planes and files can share networks."""
+    """Whether planes and files can share networks, with any preset but "paper"."""
+
+    def job(self, recipe: Recipe, *arrays: Any) -> Job:
+        """Check the arrays and return a `Job`."""
+        return dataclasses.replace(
+            self.make_job(recipe, *arrays),
+            can_share=self.can_share(recipe),
+            uncertain=self.uncertain(recipe),
+        )
+
+    def can_share(self, recipe: Recipe) -> bool:
+        """Return whether planes and files can share networks with such a recipe."""
+        return self.shareable and recipe.preset != "paper" and recipe.spatial_dims == 2
 
     @property
     def name(self) -> str:

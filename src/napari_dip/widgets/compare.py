@@ -18,6 +18,7 @@ from napari_dip import baselines
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import provenance
 from napari_dip.tasks.arrays import Index, cast
+from napari_dip.tasks.task import NO_UNCERTAINTY
 from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.deletion import connect
@@ -32,13 +33,6 @@ _log = logging.getLogger(__name__)
 UNCERTAINTY = (
     "Add the standard deviation of every pixel as a layer, in the units of the image: "
     "how far the result may be from the truth."
-)
-
-NO_UNCERTAINTY = (
-    "The uncertainty of this result is not known. Denoising estimates it, but not with "
-    "the preset paper, for impulse noise, or where the noise is correlated or the same "
-    "in all channels. Otherwise set Restarts to 2 or more: the spread of the fits is "
-    "then shown."
 )
 
 PLAIN: dict[str, Any] = {"blending": "translucent", "opacity": 1, "gamma": 1}
@@ -110,7 +104,7 @@ class Comparison(QWidget):
         self.residual_button.setEnabled(last is not None)
         known = last is not None and last.deviation is not None
         self.uncertainty_button.setEnabled(known)
-        tip = UNCERTAINTY if known or last is None else NO_UNCERTAINTY
+        tip = UNCERTAINTY if known or last is None else f"The {NO_UNCERTAINTY}."
         self.uncertainty_button.setToolTip(f"<qt>{tip}</qt>")
         if last is None:
             self.reading.hide()
