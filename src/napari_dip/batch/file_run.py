@@ -350,17 +350,16 @@ class Result:
     @property
     def stopped(self) -> bool:
         """Whether the user has stopped the fit."""
-        from napari_dip.prior.fit import STOPPED
+        from napari_dip.prior import fit
 
-        return STOPPED in self.provenance["stopped_by"].split("; ")
+        return fit.is_unfinished(self.provenance["stopped_by"], fit.STOPPED)
 
     @property
     def failed(self) -> bool:
         """Whether the device has failed before the end of the fit."""
-        from napari_dip.prior.fit import DEVICE_FAILED
+        from napari_dip.prior import fit
 
-        reasons = self.provenance["stopped_by"].split("; ")
-        return any(reason.startswith(DEVICE_FAILED) for reason in reasons)
+        return fit.is_unfinished(self.provenance["stopped_by"], fit.DEVICE_FAILED)
 
     @property
     def shared(self) -> bool:

@@ -29,9 +29,17 @@ UNFINISHED = (STOPPED, TIME_UP, DEVICE_FAILED)
 """How the reasons begin why a fit ended before its end."""
 
 
-def is_unfinished(stopped_by: str) -> bool:
-    """Return whether a reason, or one of several, is of a fit that was ended early."""
-    return any(reason.startswith(UNFINISHED) for reason in stopped_by.split("; "))
+REASONS = "; "
+"""What stands between the reasons of several fits, in words."""
+
+
+def is_unfinished(stopped_by: str, *early: str) -> bool:
+    """Return whether a reason, or one of several, is of a fit that was ended early.
+
+    That may be for any of `UNFINISHED`, or for one of those that are named.
+    """
+    began = early or UNFINISHED
+    return any(reason.startswith(began) for reason in stopped_by.split(REASONS))
 
 
 def run_to_end(

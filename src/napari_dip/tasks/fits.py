@@ -109,7 +109,7 @@ class Fits(ABC):
 
         After those that are done, `resumed` goes on with one that was stopped.
         """
-        from napari_dip.prior.fit import DEVICE_FAILED, STOPPED
+        from napari_dip.prior.fit import DEVICE_FAILED, STOPPED, is_unfinished
         from napari_dip.prior.runtime import device_errors
 
         resume = None
@@ -119,7 +119,7 @@ class Fits(ABC):
             # What it would take to go on is large.
             operator = done.operator if self.keep_weights else None
             fits += (dataclasses.replace(done, resume=None, operator=operator),)
-            if done.stopped_by.startswith((STOPPED, DEVICE_FAILED)):
+            if is_unfinished(done.stopped_by, STOPPED, DEVICE_FAILED):
                 break
         with device_errors():
             result = self.gathered(fits)

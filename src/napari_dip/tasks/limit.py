@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 def in_time(fitting: Fitting) -> Fitting:
     """Stop a job as the user would, once it has taken all the time it may."""
-    from napari_dip.prior.fit import STOPPED
+    from napari_dip.prior.fit import STOPPED, is_unfinished
 
     fit, reason = yield from until_late(fitting)
-    if reason is not None and STOPPED in fit.stopped_by:
+    if reason is not None and is_unfinished(fit.stopped_by, STOPPED):
         ended = fit.stopped_by.replace(STOPPED, reason)
         warnings = [*fit.warnings, f"the fit was stopped by {reason}"]
         fit = dataclasses.replace(fit, stopped_by=ended, warnings=warnings)

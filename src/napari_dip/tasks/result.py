@@ -26,6 +26,9 @@ CONSTANT = "nothing to fit, for the image is constant"
 GIVEN = "no fit, for the networks were given"
 """Why a job ended that was given networks."""
 
+NOT_BEGUN = "not restored before the stop"
+"""What the warning says of planes that were not begun."""
+
 
 @dataclass(frozen=True)
 class Left:
@@ -141,14 +144,14 @@ class Result:
 
     def summary(self, recipe: Recipe, layout: Layout) -> Fit:
         """Put all fits together into one."""
-        from napari_dip.prior.fit import STOPPED
+        from napari_dip.prior.fit import REASONS, STOPPED
         from napari_dip.prior.problem import Fit
 
         fits, image = self.fits, self.image
         not_begun = sorted(self.not_begun)
         if not_begun:
             planes = numbers(not_begun)
-            self.warn(f"{planes} not restored before the stop, and came back unchanged")
+            self.warn(f"{planes} {NOT_BEGUN}, and came back unchanged")
         history = [
             {**entry, "part": part}
             for part, f in enumerate(fits)
@@ -169,7 +172,7 @@ class Result:
         return Fit(
             image=image,
             average=None,
-            stopped_by="; ".join(dict.fromkeys(reasons)),
+            stopped_by=REASONS.join(dict.fromkeys(reasons)),
             iterations=sum(f.iterations for f in fits),
             best_iteration=-1 if single is None else single.best_iteration,
             seconds=self.seconds,
@@ -185,12 +188,12 @@ class Result:
 
 def reasons_of(fits: Sequence[Fit]) -> list[str]:
     """Return why fits have ended; of several, how many have for each reason."""
-    from napari_dip.prior.fit import UNFINISHED
+    from napari_dip.prior.fit import is_unfinished
 
     count = len(fits)
     reasons = []
     for reason, times in Counter(f.stopped_by for f in fits).items():
-        several = count > 1 and not reason.startswith(UNFINISHED)
+        several = count > 1 and not is_unfinished(reason)
         share = f" in {'each' if times == count else times} of {count} fits"
         reasons.append(reason + share * several)
     return reasons

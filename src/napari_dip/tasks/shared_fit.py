@@ -129,10 +129,10 @@ class _Group(Fits):
 
     def gathered(self, fits: tuple[Fit, ...]) -> Shared:
         """Return the networks of all seeds as one."""
-        from napari_dip.prior.fit import DEVICE_FAILED
+        from napari_dip.prior.fit import DEVICE_FAILED, is_unfinished
 
         ended = fits[-1].stopped_by
-        if ended.startswith(DEVICE_FAILED):
+        if is_unfinished(ended, DEVICE_FAILED):
             # Half a network restores nothing well.
             raise DeviceFailed(f"the shared fit was ended by {ended}")
         analysis, preset, count = self.analysis, self.preset, self.neighbours

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_dip.errors import DipError, InputError
 from napari_dip.machine import MAX_SECONDS
-from napari_dip.tasks.result import CONSTANT, ranges
+from napari_dip.tasks.result import CONSTANT, NOT_BEGUN, ranges
 from napari_dip.widgets import settings, turns, worker
 from napari_dip.widgets.deletion import connect, never_mind, when_deleted
 from napari_dip.widgets.inputs import NotYet
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 IDLE, WAITING, RUNNING = "idle", "waiting", "running"
 PAUSED, ENDING = "paused", "ending"
 """States of a `RunController`."""
-
-NOT_BEGUN = "not restored before the stop"
-"""What the warning says of planes that were not begun."""
 
 _log = logging.getLogger(__name__)
 
