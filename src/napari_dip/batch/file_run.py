@@ -455,7 +455,7 @@ def _completed(
     axis = values.get("channel_axis")
     if isinstance(axis, int) and header.axes[axis:].startswith("Z"):
         apart = None  # the slices of the file are channels here
-    if apart and "z_spacing" in fields and values.get("z_spacing", "auto") == "auto":
+    if apart and values.get("z_spacing", "auto") == "auto":
         known["z_spacing"] = apart
     if jpeg is not None and "quantization" in fields and "quantization" not in values:
         known["quantization"] = tuple(step for table in jpeg.tables for step in table)

@@ -84,7 +84,7 @@ def forecast(
         fits = list(_fits(job, recipe))
     else:
         try:
-            trial = _quicker(recipe)
+            trial = _quicker(job, recipe)
             small = task.job(trial, *piece)
             fits, sides = list(_fits(small, trial)), small.image_shape(1)
         except InputError:
@@ -126,13 +126,13 @@ def forecast(
     )
 
 
-def _quicker(recipe: Recipe) -> Recipe:
+def _quicker(job: Job, recipe: Recipe) -> Recipe:
     """Return a recipe of the same steps that soon finishes a piece of a volume.
 
     Filters take so long for every pixel of an enlarged volume that the smallest piece
     would take minutes.
     """
-    if recipe.spatial_dims != 3 or not hasattr(recipe, "factor"):
+    if recipe.spatial_dims != 3 or job.factor == 1:
         return recipe
     smallest: dict[str, Any] = {"factor": 2}
     return replace(recipe, **smallest)

@@ -74,7 +74,7 @@ def adapted(recipe: Recipe, layer: Layer) -> Recipe:
         changes["channel_axis"] = -1 if rgb else next(iter(named), None)
     if rgb and np.dtype(array_of(layer).dtype).kind in "ui":
         changes["dtype"] = "input"
-    if getattr(recipe, "z_spacing", None) == "auto":
+    if recipe.z_spacing == "auto":
         changes["z_spacing"] = z_spacing_of(layer) or "auto"
     return dataclasses.replace(recipe, **changes)
 
