@@ -62,9 +62,10 @@ class Rule:
         if type(self) in RULES.values():
             check_fields(self, "stop")
         for name, (low, high) in RANGES.items():
-            value = getattr(self, name, low)
-            check_kind(value, float, f"stop: {name}")
-            check_range(value, low, high, f"stop: {name}")
+            if hasattr(self, name):
+                value = getattr(self, name)
+                check_kind(value, float, f"stop: {name}")
+                check_range(value, low, high, f"stop: {name}")
 
     @property
     def score_name(self) -> str:
