@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ class Sharpened(Term):
         self.blur, self.pointwise = blur, pointwise
         gain = (blur.spectrum.abs().square() + floor).rsqrt()
         # White noise keeps its variance: the loss stays in the same units.
-        self.gain = gain / gain.square().mean().sqrt()
+        self.gain_on = cache((gain / gain.square().mean().sqrt()).to)
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value, not filtered; stopping rules judge by it."""
@@ -141,9 +142,7 @@ class Sharpened(Term):
         residual = (prediction - measurement) * weight
         if self.pointwise is not None:
             residual = residual * self.pointwise.weight(prediction).sqrt()
-        if self.gain.device != residual.device:
-            self.gain = self.gain.to(residual.device)
-        filtered = self.blur.filtered(residual, self.gain)
+        filtered = self.blur.filtered(residual, self.gain_on(residual.device))
         total = weight.sum() * (residual.shape[1] // weight.shape[1])
         return filtered.square().sum() / total.clamp(min=1e-12)
 
