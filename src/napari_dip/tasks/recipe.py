@@ -249,8 +249,9 @@ class Recipe(Parameters):
     share: Literal["auto", "yes", "no"] = parameter(
         "auto",
         "Whether one network is fitted to windows of all planes and restores every "
-        "one of them, in place of a fit of each plane; auto does so from 590,000 "
-        "pixels on, or 16 planes of less than 192 x 192, where the task can.",
+        "one of them, in place of a fit of each plane; auto does so where the task can "
+        "and the data set has as many pixels as 16 windows: planes, or 192 x 192 "
+        "pixels of larger ones, with sides below 64 counted as 64.",
         advanced=True,
     )
     tile: int | tuple[int, ...] | Literal["auto"] | None = parameter(
