@@ -78,7 +78,7 @@ class Kind:
         every = tuple(range(job.layout.channels))
         block = Block.whole(0, (), every, stack.values.shape[1:])
         plane = job.scaled(stack, block)
-        if plane.levels is not None:
+        if plane.constant_values is not None:
             return None
         analysis = job.analyse(plane, block)
         if for_windows(job.preset(analysis)) is None:

@@ -104,9 +104,9 @@ def fit_block(
     known = running.overrides.known(block.channels)
     scale = None if known is None else known.scale
     plane = None if pixels is None else job.scaled(pixels, block, scale)
-    levels = None if plane is None else plane.levels
-    if plane is not None and levels is not None:
-        return _constant(job, recipe, block, plane, levels)
+    constant = None if plane is None else plane.constant_values
+    if plane is not None and constant is not None:
+        return _constant(job, recipe, block, plane, constant)
     interrupt.check()
     if known is not None:
         job.check_analysis(known)
@@ -190,25 +190,25 @@ def result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
 
 
 def constant_image(
-    plane: Plane, levels: NDArray[Any], sides: Sequence[int], dtype: np.dtype[Any]
+    plane: Plane, constants: NDArray[Any], sides: Sequence[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Return the image of a plane whose channels have one value each: the same.
 
     It has the type that is asked for, or one that holds them exactly.
     """
-    values = per_channel(levels, plane.pixels)
-    values = values.astype(np.result_type(levels.dtype, np.float32))
+    values = per_channel(constants, plane.pixels)
+    values = values.astype(np.result_type(constants.dtype, np.float32))
     with np.errstate(over="ignore"):
         exact = (values.astype(dtype) == values).all()
     values = values.astype(dtype if exact else np.float64)
-    return np.broadcast_to(values, (len(levels), *sides)).copy()
+    return np.broadcast_to(values, (len(constants), *sides)).copy()
 
 
 def _constant(
-    job: Job, recipe: Recipe, block: Block, plane: Plane, levels: NDArray[Any]
+    job: Job, recipe: Recipe, block: Block, plane: Plane, constants: NDArray[Any]
 ) -> BlockFit:
     sides = [job.factor * side for side in plane.known.shape]
-    image = constant_image(plane, levels, sides, result_type(job, recipe, plane))
+    image = constant_image(plane, constants, sides, result_type(job, recipe, plane))
     several = recipe.restarts not in ("auto", 1)
     return BlockFit(
         image,

@@ -100,7 +100,7 @@ class ForwardModel:
         return measure
 
     @cached_property
-    def spreads(self) -> list[float]:
+    def error_units(self) -> list[float]:
         """The unit of every measurement's errors."""
         sigma, count = self.recipe.sigma, len(self.measured)
         if sigma is None:
@@ -126,8 +126,8 @@ class ForwardModel:
 
         with torch.inference_mode(False):
             data = torch.cat([torch.from_numpy(m.reshape(-1)) for m in self.measured])
-            pairs = zip(self.measured, self.spreads, strict=True)
-            units = torch.cat([torch.full((m.size,), spread) for m, spread in pairs])
+            pairs = zip(self.measured, self.error_units, strict=True)
+            units = torch.cat([torch.full((m.size,), unit) for m, unit in pairs])
             weight = torch.isfinite(data).float()
             data = torch.nan_to_num(data, 0.0)
             return data[None, None], weight[None, None], units[None, None]

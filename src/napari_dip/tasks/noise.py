@@ -135,7 +135,7 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     values, usable = plane.values, plane.noisy
     if sigma is not None:
         # The fit would end far from the image.
-        most = np.maximum(_MOST * plane.spreads, 1e-5)
+        most = np.maximum(_MOST * plane.contrast, 1e-5)
         return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, most) ** 2)
     count = len(values)
     # A single hot pixel in a patch would count as noise of all its pixels.
@@ -185,12 +185,12 @@ def excess_warnings(plane: Plane, sigma: float | None) -> tuple[str, ...]:
     """Return a warning if a given noise is more than the values of an image differ."""
     if sigma is None:
         return ()
-    spreads = plane.spreads * plane.span
-    if (sigma <= _MOST * spreads).any():
+    contrast = plane.contrast * plane.span
+    if (sigma <= _MOST * contrast).any():
         return ()
     return (
         f"sigma is {sigma:g}, but the standard deviation of the image is only "
-        f"{spreads.max():.3g}; sigma must be in the units of the image",
+        f"{contrast.max():.3g}; sigma must be in the units of the image",
     )
 
 

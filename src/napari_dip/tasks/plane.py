@@ -50,6 +50,10 @@ APART = 1000.0
 """Span of all channels, over that of one, up to which they are: beyond it, what a
 channel shows is lost beside the distance of the channels."""
 
+NO_CONTRAST = 1e5
+"""`Plane.contrast` of a channel of one value: it limits no noise that is given, and the
+square of that is finite."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
@@ -145,10 +149,12 @@ class Plane:
         return (self.known > 0) & ~self.constant
 
     @cached_property
-    def spreads(self) -> NDArray[np.float64]:
-        """Standard deviation of the noisy values of every channel, 1e5 without any."""
+    def contrast(self) -> NDArray[np.float64]:
+        """Standard deviation of the noisy values of every channel."""
         pairs = zip(self.values, self.noisy, strict=True)
-        return np.array([v[u].std(dtype=float) if u.any() else 1e5 for v, u in pairs])
+        return np.array(
+            [v[u].std(dtype=float) if u.any() else NO_CONTRAST for v, u in pairs]
+        )
 
     @property
     def unit(self) -> float:
@@ -160,11 +166,11 @@ class Plane:
         return float(largest * np.sqrt(np.square(self.mean_growth / largest).mean()))
 
     @property
-    def levels(self) -> NDArray[Any] | None:
+    def constant_values(self) -> NDArray[Any] | None:
         """The value of every channel, where each has but one; else None."""
         pixels = self.pixels[:, self.known > 0]
-        levels = pixels[:, 0]
-        return levels if (pixels == levels[:, None]).all() else None
+        values = pixels[:, 0]
+        return values if (pixels == values[:, None]).all() else None
 
     def to_units(self, values: Float) -> NDArray[Any]:
         """Return `values` in the units of the input, of type `dtype`.

@@ -283,7 +283,8 @@ class Planes(Running):
             known = overrides.known(block.channels)
             if known is None:
                 plane = job.scaled(pixels, block)
-                known = None if plane.levels is not None else job.analyse(plane, block)
+                if plane.constant_values is None:
+                    known = job.analyse(plane, block)
             sides = None if known is None else job.tile_sides(recipe, known)
             if known is None or sides is None or job.reach is None:
                 parts.append((block, overrides))

@@ -102,7 +102,7 @@ def _plan(recipe: RestoreRecipe, model: ForwardModel, analysis: Analysis) -> Pla
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
-    measure, spreads, (data, weight, units) = model.measure, model.spreads, model.flat
+    measure, (data, weight, units) = model.measure, model.flat
     low, span = analysis.offset[0], analysis.span[0]
     if recipe.value_range is not None:
         low, span = model.scale
@@ -118,7 +118,7 @@ def _plan(recipe: RestoreRecipe, model: ForwardModel, analysis: Analysis) -> Pla
         "squared": terms.Squared(),
         "absolute": terms.Absolute(),
         "huber": terms.Huber(),
-        "poisson": terms.Poisson(1 / spreads[0]),
+        "poisson": terms.Poisson(1 / model.error_units[0]),
     }[recipe.term]
     problem = Problem(
         data / units,
@@ -130,7 +130,7 @@ def _plan(recipe: RestoreRecipe, model: ForwardModel, analysis: Analysis) -> Pla
     )
     details = {
         "range": [low, low + span],
-        "units of the errors": spreads,
+        "units of the errors": model.error_units,
         "values measured": [m.size for m in model.measured],
     }
     return Plan(problem, to_units, details=details)

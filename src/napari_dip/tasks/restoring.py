@@ -156,8 +156,8 @@ def restore(
     """
     plane = _scaled(job, shared, index, pixels)
     dtype = result_type(job, recipe, plane)
-    if plane.levels is not None:
-        image = constant_image(plane, plane.levels, plane.known.shape, dtype)
+    if plane.constant_values is not None:
+        image = constant_image(plane, plane.constant_values, plane.known.shape, dtype)
         deviation = np.zeros_like(image) if job.uncertain else None
         core = relative(tile.core, tile.seen)
     else:

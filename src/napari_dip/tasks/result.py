@@ -49,7 +49,7 @@ class Result:
     """The result."""
     given: bool = False
     """Whether it is an array of the user's, which keeps its type."""
-    room: Any = None
+    deviation_out: Any = None
     """An array of the user's for the standard deviation.  Beside an image of the
     user's, which may be larger than the memory, there is no other."""
     deviation: Any = None
@@ -74,7 +74,7 @@ class Result:
     def before(self) -> Result:
         """Return what there is now; what is put into the arrays later is there too."""
         known = (list(self.fits), list(self.details), list(self.warnings))
-        arrays = (self.image, self.given, self.room, self.deviation)
+        arrays = (self.image, self.given, self.deviation_out, self.deviation)
         return Result(*arrays, *known, networks=self.networks)
 
     def copy(self) -> Result:
@@ -114,9 +114,9 @@ class Result:
         """
         known = values is not None
         spread: Any = values if known else np.float32(np.nan)
-        if self.given and self.room is not None:
-            self.room[index] = cast(spread, self.room.dtype)
-            self.deviation = self.room if known else self.deviation
+        if self.given and self.deviation_out is not None:
+            self.deviation_out[index] = cast(spread, self.deviation_out.dtype)
+            self.deviation = self.deviation_out if known else self.deviation
         elif not self.given and (known or self.deviation is not None):
             if self.deviation is None:
                 self.deviation = np.full(self.image.shape, np.nan, np.float32)

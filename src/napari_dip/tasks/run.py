@@ -205,16 +205,16 @@ def _restored(running: Running, out: Any, inputs: Mapping[str, Any]) -> Fitting:
     """Restore all planes by networks that they share, or each by its own fits."""
     job, recipe, overrides = running.job, running.recipe, running.overrides
     shape = result_shape(job)
-    image, room = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+    image, deviation = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
     if out is None:
         image = np.zeros(shape, np.float32)
     else:
         _check_out(image, shape)
-    if room is not None:
-        _check_out(room, shape, "f")
-        _check_apart(room, {**inputs, "the first array of out": image})
+    if deviation is not None:
+        _check_out(deviation, shape, "f")
+        _check_apart(deviation, {**inputs, "the first array of out": image})
     _check_apart(image, inputs)
-    result = Result(image, out is not None, room)
+    result = Result(image, out is not None, deviation)
     shared, given = False, overrides.networks is not None
     if given or (overrides.state is None and wants_sharing(job, recipe, overrides)):
         shared = yield from Sweep.of(running, result=result).run()

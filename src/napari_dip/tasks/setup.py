@@ -38,7 +38,7 @@ def plans(
     pixels = job.pixels(index)
     for block in job.blocks(number, index, pixels):
         plane = None if pixels is None else job.scaled(pixels, block)
-        if plane is None or plane.levels is None:
+        if plane is None or plane.constant_values is None:
             analysis = job.analyse(plane, block)
             preset = job.preset(analysis)
             yield analysis, preset, job.plan(plane, block, analysis, preset)

@@ -175,7 +175,7 @@ def _fits_of(
     block = Block.of_windows(channels, stack.values.shape[1:], job.layout.sides, places)
     known = overrides.known(channels)
     plane = job.scaled(stack, block, None if known is None else known.scale)
-    if plane.levels is not None:
+    if plane.constant_values is not None:
         return None
     analysis = known or job.analyse(plane, block)
     plane = plane.stretched(analysis.spreads)
