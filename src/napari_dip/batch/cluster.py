@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _POLL = 1.0
 """Seconds between two looks of a worker whether it is to stop."""
 
+_PAUSE = 0.05
+"""Seconds between two looks at what workers have done; few fits are as short."""
+
 
 @contextmanager
 def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
@@ -108,7 +111,7 @@ class Cluster:
                     item, begun, outcome = futures.pop(future), *_outcome(future)
                     if begun:
                         yield item, outcome
-                time.sleep(0.05)
+                time.sleep(_PAUSE)
 
     @property
     def _threads(self) -> int:

@@ -60,10 +60,10 @@ OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png
 """Endings of files that can be written."""
 
 _CONVERTER = "with Fiji and Bio-Formats to .ome.tif"
-"""What converts files that are not read."""
+"""What converts files that are not read, but for those in `_CONVERTERS`."""
 
 _CONVERTERS = dict.fromkeys((".npy", ".npz"), "in Python with tifffile or zarr")
-"""What converts those that it does not."""
+"""What converts files with these endings."""
 
 _LARGE = 1 / 4
 """Part of the free memory above which an image is opened, not read: an image of 16

@@ -21,6 +21,10 @@ MARGIN = 0.02
 PATIENCE = 20
 """Iterations in which the error of a channel has to fall below the lowest so far."""
 
+SEEN = 1e-2
+"""Part of the light of a pixel that has to be in the measurement, since steps are
+divided by it; other pixels keep their values."""
+
 
 class Iteration:
     """One iteration, ``x <- x / A^T(w) * A^T(w y / A(x))``.
@@ -37,9 +41,8 @@ class Iteration:
         self.level = self.y.sum(self.axes, keepdim=True) / weight.sum()
         self.tiny = 1e-6 * self.level + 1e-12
         seen = blur.adjoint(weight)
-        # Pixels that hardly blur into the measurement keep their values.
-        self.enough = seen > 1e-2
-        self.seen = seen.clamp(min=1e-2)
+        self.enough = seen > SEEN
+        self.seen = seen.clamp(min=SEEN)
 
     def start(self, estimate: Tensor | None = None) -> Tensor:
         """Return an estimate without zeros, which would stay zero, or a constant."""

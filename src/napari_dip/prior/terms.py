@@ -24,6 +24,10 @@ from napari_dip.prior.operators import Kept, per_channel
 BACKGROUND = 0.1
 """Photons added to both sides of `Poisson`, which is not smooth at zero."""
 
+WEIGHTS = (0.05, 20)
+"""Least and largest weight of a value in `PoissonGaussian`: without bounds single dark
+pixels would decide the fit."""
+
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of `error` under `weight`, which broadcasts over channels."""
@@ -155,8 +159,7 @@ class PoissonGaussian(Term):
         signal = (prediction.detach() - offset).clamp(min=0)
         spread = gain * signal + variance
         weight = level / spread.clamp(min=1e-12)
-        # The bounds keep single dark pixels from deciding the fit.
-        return weight.clamp(0.05, 20)
+        return weight.clamp(*WEIGHTS)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ WIDTHS = 6
 UNLIKE = 5.0
 """Robust standard deviations by which a bead may be less like the average."""
 
+ALIKE = 1e-3
+"""Added to that deviation: without it, beads that are all alike would lose some."""
+
 MARGIN = 2
 """Pixels around a bead that are cut out with it: displaced, one end meets the other."""
 
@@ -50,6 +53,10 @@ ROUNDS = 3
 
 DECONVOLUTION = 50
 """Most iterations of Richardson-Lucy that take the extent of the beads away."""
+
+POINTS = 5
+"""Points along a pixel, an odd number, that tell how much of a bead is in it: to 9 % of
+the brightest pixel for radii of up to 3 pixels."""
 
 
 def bead_psf(
@@ -165,7 +172,7 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
         average = _average(boxes)
         boxes = [box.aligned(average) for box in boxes]
     likeness = np.array([box.likeness(average) for box in boxes])
-    spread = _deviation(likeness) + 1e-3
+    spread = _deviation(likeness) + ALIKE
     kept = likeness > np.median(likeness) - UNLIKE * spread
     boxes = [box for box, like in zip(boxes, kept, strict=True) if like]
     left_out["unlike the others"] = int((~kept).sum())
@@ -376,18 +383,17 @@ def _ball(radii: Sequence[float]) -> Array:
     """Return how much of a ball is in every pixel, of sum one, (Y, X) or (Z, Y, X)."""
     from skimage.measure import block_reduce
 
-    points = 5
     axes = []
     for radius in radii:
         reach = int(np.ceil(radius))
-        axes.append(points_in(np.arange(-reach, reach + 1), points) / radius)
+        axes.append(points_in(np.arange(-reach, reach + 1), POINTS) / radius)
     grid = np.meshgrid(*axes, indexing="ij")
     beyond = np.square(grid).sum(axis=0)
     if len(radii) == 2:  # seen from above it is as bright as it is thick
         fine = np.sqrt(np.clip(1 - beyond, 0, None))
     else:
         fine = (beyond <= 1).astype(float)
-    ball = block_reduce(fine, points, np.mean)
+    ball = block_reduce(fine, POINTS, np.mean)
     if not ball.any():  # smaller than the points are apart
         ball[tuple(n // 2 for n in ball.shape)] = 1
     whole: Array = ball / ball.sum()

@@ -192,9 +192,9 @@ class Planes(Running):
         return done
 
     def is_done(self, begun: Begun, count: int) -> bool:
-        """Return whether a part is kept after a stop: one that a process has fitted.
+        """Return whether a process has fitted a part, which a stop then keeps.
 
-        A job that goes on later does all again that follows the stop.
+        A job that can go on later does the part again.
         """
         return not self.resumable and self.calls.is_done(_named(begun, count))
 

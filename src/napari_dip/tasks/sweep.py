@@ -56,7 +56,7 @@ class Sweep(Running):
         self.began = time.perf_counter()
         self.kinds = Kinds.of(self)
         self.planes = self.kinds.planes
-        # Of the newest fit, if there is one.
+        # What was last shown of a fit; at first something that stands for it.
         self.latest = dataclasses.replace(no_fit(), shared=True)
 
     def run(self, begun: Sequence[Shared] = (), extra: int = 0) -> Sweeping:
