@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -32,6 +32,12 @@ from napari_dip.tasks.task import NO_UNCERTAINTY, SHARED_WEIGHTS, Job, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate
+
+    Follow = Callable[[Fitting], tuple[Fit, dict[str, Any]]]
+    """Runs a fit to its end; returns it, and how its result was made."""
+
+    Written = tuple[Fit, dict[str, Any], dict[str, Any], Sequence[str]]
+    """That, shape and type of the result, and what its file does not keep."""
 
 T = TypeVar("T")
 
@@ -103,30 +109,8 @@ class FileRun:
             run, self.task, recipe, opened.arrays, overrides=kept.overrides, pool=pool
         )
         follow = partial(self._follow, opened, kept, stop, warn, progress)
-        if like is not None and opened.is_large:
-            dtype = _type_of(recipe, like.header)
-            order, back = opened.order, np.argsort(opened.order)
-            shape = result_shape(opened.job)
-            writing = partial(self._writing, like, tuple(shape[i] for i in back))
-            with writing(self.uncertainty, np.dtype(np.float32)) as room:
-                with writing(self.target, dtype) as out:
-                    places = [
-                        target and target.transposed(order) for target in (out, room)
-                    ]
-                    fit, origin = follow(begin(out=tuple(places)))
-                    out.provenance = origin
-                if room is not None:
-                    room.provenance = self._about_uncertainty(fit, origin)
-            facts = {"shape": list(out.shape), "dtype": str(dtype)}
-            not_kept = out.notes
-        else:
-            fit, origin = follow(begin())
-            image = opened.as_in_file(fit.image)
-            facts, not_kept = save(self.target, image, like, origin, self.overwrite)
-            if self.uncertainty is not None:
-                about = self._about_uncertainty(fit, origin)
-                spread = opened.as_in_file(fit.uncertainty)
-                save(self.uncertainty, spread, like, about, self.overwrite)
+        write = self._in_parts if opened.is_large else self._at_once
+        fit, origin, facts, not_kept = write(opened, begin, follow)
         for note in not_kept:
             warn(note)
         if self.uncertainty is not None:
@@ -134,6 +118,38 @@ class FileRun:
         result = Result(self.target, dict(self.sources), facts, origin)
         kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
+
+    def _in_parts(
+        self, opened: Opened, begin: Callable[..., Fitting], follow: Follow
+    ) -> Written:
+        """Run a fit that puts its result into files, part by part."""
+        like = opened.like
+        assert like is not None  # what is large has been opened
+        dtype = _type_of(opened.recipe, like.header)
+        order, back = opened.order, np.argsort(opened.order)
+        shape = result_shape(opened.job)
+        writing = partial(self._writing, like, tuple(shape[i] for i in back))
+        with writing(self.uncertainty, np.dtype(np.float32)) as room:
+            with writing(self.target, dtype) as out:
+                places = [target and target.transposed(order) for target in (out, room)]
+                fit, origin = follow(begin(out=tuple(places)))
+                out.provenance = origin
+            if room is not None:
+                room.provenance = self._about_uncertainty(fit, origin)
+        return fit, origin, {"shape": list(out.shape), "dtype": str(dtype)}, out.notes
+
+    def _at_once(
+        self, opened: Opened, begin: Callable[..., Fitting], follow: Follow
+    ) -> Written:
+        """Run a fit and write its result."""
+        fit, origin = follow(begin())
+        image, like = opened.as_in_file(fit.image), opened.like
+        facts, not_kept = save(self.target, image, like, origin, self.overwrite)
+        if self.uncertainty is not None:
+            about = self._about_uncertainty(fit, origin)
+            spread = opened.as_in_file(fit.uncertainty)
+            save(self.uncertainty, spread, like, about, self.overwrite)
+        return fit, origin, facts, not_kept
 
     def _writing(
         self,
