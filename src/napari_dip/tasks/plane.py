@@ -361,25 +361,11 @@ def prepare(
     """
     if not isinstance(pixels, Pixels):
         pixels = Pixels.of(pixels)
-    plane = pixels.values.astype(np.float64)
-    known = np.asarray(known_pixels(plane, name).all(axis=0))
-    if not known.any():
-        raise InputError(f"{name} must have known pixels; got nothing but NaN")
-    varying = varying_values(plane, known, pixels.constant)
-    outlying = outliers(plane, varying)
-    warnings = pixels.warnings
-    if (known & outlying).any():
-        known = known & ~outlying
-        warnings += (
-            f"pixels of {name} that lie more than {OUTLYING:,.0f} times as far from "
-            f"the median as others took no part in the fit; their number is "
-            f"{np.count_nonzero(outlying)}",
-        )
+    plane, known, varying, warnings = _cleaned(pixels, name)
     if scale is None:
         used = np.broadcast_to(known, plane.shape) if unit else known & varying
         scale = scale_of(plane, used, unit, together)
     offset, span = (np.asarray(v, np.float64) for v in scale[:2])
-    plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values, beyond = np.asarray(scaled, np.float32), None
     if not (unit or together):
@@ -401,6 +387,28 @@ def prepare(
         beyond=beyond,
     )
     return unstretched.stretched(*scale[2:])
+
+
+def _cleaned(
+    pixels: Pixels, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], tuple[str, ...]]:
+    """Return values without outliers, where they are known, and vary, and warnings."""
+    plane = pixels.values.astype(np.float64)
+    known = np.asarray(known_pixels(plane, name).all(axis=0))
+    if not known.any():
+        raise InputError(f"{name} must have known pixels; got nothing but NaN")
+    varying = varying_values(plane, known, pixels.constant)
+    outlying = outliers(plane, varying)
+    warnings = pixels.warnings
+    if (known & outlying).any():
+        known = known & ~outlying
+        warnings += (
+            f"pixels of {name} that lie more than {OUTLYING:,.0f} times as far from "
+            f"the median as others took no part in the fit; their number is "
+            f"{np.count_nonzero(outlying)}",
+        )
+    plane[:, ~known] = np.nan
+    return plane, known, varying, warnings
 
 
 def _bounded(values: Float, constant: NDArray[np.bool_]) -> tuple[Float, Float | None]:
