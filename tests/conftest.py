@@ -126,7 +126,7 @@ def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit a shared network to four small windows."""
-    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOW_SIDE", 48)
     monkeypatch.setattr(windows, "WINDOWS", 4)
 
 

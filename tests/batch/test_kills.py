@@ -197,7 +197,7 @@ def program(name, folder, kills):
             case: replace(preset, coarse_iterations=0, architecture=Local((8,) * 4))
             for case, preset in table.items()
         }
-    windows.SIDE, windows.WINDOWS, share.WINDOWS, files._LARGE = 48, 4, 4, 0
+    windows.WINDOW_SIDE, windows.WINDOWS, share.WINDOWS, files._LARGE = 48, 4, 4, 0
     scenario = SCENARIOS[name](folder)
     expected = folder / "expected.npz"
 

@@ -91,7 +91,7 @@ def narrow(changed_presets, few_passes, quick_estimates, monkeypatch):
 @pytest.fixture
 def tiny_windows(monkeypatch, small_fits):
     """Fit shared networks to two windows of 32 x 32 pixels, in few steps."""
-    monkeypatch.setattr(windows, "SIDE", 32)
+    monkeypatch.setattr(windows, "WINDOW_SIDE", 32)
     monkeypatch.setattr(windows, "WINDOWS", 2)
 
 

@@ -198,7 +198,7 @@ def test_windows_tell_it_of_their_plane(corner, random):
 
 @pytest.mark.slow
 def test_it_is_removed_from_planes_that_share_a_network(random, monkeypatch):
-    monkeypatch.setattr(windows, "SIDE", 96)
+    monkeypatch.setattr(windows, "WINDOW_SIDE", 96)
     truth = data.cell()[240:400, 180:356].astype(float)
     noise = vignetting(3, truth.shape) * random.normal(0, 8, (2, *truth.shape))
     noisy = (truth + noise).astype(np.float32)

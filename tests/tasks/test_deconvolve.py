@@ -510,7 +510,7 @@ def test_best_is_a_mean_of_short_fits_where_the_image_is_sparse(kind):
         pixels = job.pixels(index, job.take(index))
         (block,) = job.blocks(0, index, pixels)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("napari_dip.tasks.deconvolve.SAMPLE", 32)
+            patch.setattr("napari_dip.tasks.deconvolve.SAMPLE_SIDE", 32)
             analysis = job.analyse(job.scaled(pixels, block), block)
         assert analysis.sparse == (kind == "spots")
         assert (job.preset(analysis).restarts == 3) == (kind == "spots")

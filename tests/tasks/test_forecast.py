@@ -15,7 +15,7 @@ from napari_dip.prior.loop import Run
 from napari_dip.tasks import block, forecast, pace
 from napari_dip.tasks.run import get, run
 from napari_dip.tasks.tiles import SIDE
-from napari_dip.tasks.windows import SIDE as WINDOW
+from napari_dip.tasks.windows import WINDOW_SIDE
 
 
 @pytest.mark.usefixtures("narrow")
@@ -166,7 +166,7 @@ def test_an_iteration_is_of_what_is_fitted(monkeypatch):
     def side(**more):
         return estimate("denoise", image, device="cpu", **more).seconds
 
-    assert side() == WINDOW
+    assert side() == WINDOW_SIDE
     assert side(share="no") == SIDE + 2 * 32
     assert side(share="no", tile=192) == 192 + 2 * 32
     assert side(share="no", tile=None) == 2304

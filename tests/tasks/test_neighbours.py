@@ -89,7 +89,7 @@ def test_the_guide_is_what_lies_in_the_neighbours():
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOW_SIDE", 48)
     monkeypatch.setattr(windows, "WINDOWS", 6)
 
 

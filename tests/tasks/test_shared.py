@@ -53,7 +53,7 @@ def stack(clean):
 def restored(stack):
     """Return a fit of the stack with the windows of the other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "SIDE", 48)
+        patch.setattr(windows, "WINDOW_SIDE", 48)
         patch.setattr(windows, "WINDOWS", 4)
         one_round(patch)
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
@@ -158,7 +158,7 @@ def test_without_sharing_every_plane_is_fitted(stack):
 def test_sharing_begins_with_the_size(stack, monkeypatch):
     auto = {**QUICK, "iterations": 2, "share": "auto", "full_output": True}
     monkeypatch.setattr(sharing, "SMALL", 1)
-    as_many = stack.size / windows.SIDE**2
+    as_many = stack.size / windows.WINDOW_SIDE**2
     for enough, fits in ((1.01 * as_many, 4), (0.99 * as_many, 1)):
         monkeypatch.setattr(sharing, "ENOUGH", enough)
         assert len(denoise(stack, **auto).settings["planes"]) == fits

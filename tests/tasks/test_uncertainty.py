@@ -77,7 +77,7 @@ def test_missing_pixels_have_none_and_constant_ones_no_error():
 @pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("share", ["no", "yes"])
 def test_planes_of_a_stack(share, monkeypatch):
-    monkeypatch.setattr(windows, "SIDE", 32)
+    monkeypatch.setattr(windows, "WINDOW_SIDE", 32)
     monkeypatch.setattr(windows, "WINDOWS", 2)
     stack = noisy(np.stack([scene(48, 48)] * 4))
     stack[1], stack[2] = 3, np.nan

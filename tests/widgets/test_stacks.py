@@ -22,7 +22,7 @@ RESULT = "raw [DIP denoise]"
 @pytest.fixture
 def small_windows(small_windows, monkeypatch):
     """Fit a shared network to windows that are smaller than the planes here."""
-    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    monkeypatch.setattr("napari_dip.tasks.windows.WINDOW_SIDE", 24)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from napari_dip.prior.groups import (
 )
 from napari_dip.prior.wiener import noise_unit
 
-VALUES = 49
+PATCH_VALUES = 49
 """Values of a patch, about: 7 x 7 pixels of one channel, 4 x 4 of three.  Larger
 patches blur colour texture, smaller ones find the wrong partners in gray noise."""
 
@@ -118,7 +118,7 @@ def collaborative_filter(
         as_volume(image)
         for image in (noisy / unit, pilot / unit, variance / unit.square())
     )
-    side = patch_side(VALUES, noisy.shape[1])
+    side = patch_side(PATCH_VALUES, noisy.shape[1])
     if y.shape[1] > 1:
         window = min(window, WINDOW_IN_VOLUMES)
     group_size = GROUP_SIZE if rounds == 1 else GROUP_SIZE_IN_ROUNDS
@@ -193,7 +193,7 @@ def guided_collaborative_filter(
 
 def guided_side(channels: int, guides: int) -> int:
     """Return the pixels along a patch of so many channels and those of a guide."""
-    return patch_side(VALUES, channels + guides)
+    return patch_side(PATCH_VALUES, channels + guides)
 
 
 def _estimates(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_dip.prior import interrupt
-from napari_dip.prior.collaborative import VALUES, collaborative_filter
+from napari_dip.prior.collaborative import PATCH_VALUES, collaborative_filter
 from napari_dip.prior.convolution import Convolution
 from napari_dip.prior.groups import patch_side
 from napari_dip.prior.layers import corner
@@ -83,7 +83,7 @@ def deblurred(
     """
     spatial = tuple(range(2, measurement.ndim))
     total = weight.sum().clamp(min=1)
-    side = patch_side(VALUES, measurement.shape[1])
+    side = patch_side(PATCH_VALUES, measurement.shape[1])
     for factor in np.geomspace(*PENALTIES, STEPS):
         interrupt.check()
         noise = variance(blur(estimate))

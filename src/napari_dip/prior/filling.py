@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior.collaborative import VALUES, patch_gain
+from napari_dip.prior.collaborative import PATCH_VALUES, patch_gain
 from napari_dip.prior.groups import (
     Grouping,
     Search,
@@ -44,7 +44,9 @@ RELAXATION = 1.9
 """Part of a change that is made, below 2: fewer repeats are needed than with 1."""
 
 
-def fill_from_similar(image: Tensor, known: Tensor, values: int = VALUES) -> Tensor:
+def fill_from_similar(
+    image: Tensor, known: Tensor, values: int = PATCH_VALUES
+) -> Tensor:
     """Estimate the missing pixels of a restored image from groups of similar patches.
 
     Around every fourth pixel the most similar patches are taken as a group.  With X

@@ -25,7 +25,7 @@ RICHARDSON_LUCY = 300
 """Most iterations of the estimate that a fit starts from: 5 to 20 are usual, beads take
 all."""
 
-SAMPLE = 192
+SAMPLE_SIDE = 192
 """Pixels along the parts of a plane in tiles by which the range of the sharp image is
 estimated; twice the PSF, if that is more."""
 

@@ -15,7 +15,7 @@ from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, as_array
 from napari_dip.tasks.blurred import (
-    SAMPLE,
+    SAMPLE_SIDE,
     SAMPLES,
     Blurred,
     blurred_image,
@@ -168,7 +168,7 @@ def _analyse(
         levels=tuple(noise.level(above.values).tolist()),
         background=tuple(background.tolist()),
     )
-    side = max(SAMPLE, 2 * max(kernel.shape))
+    side = max(SAMPLE_SIDE, 2 * max(kernel.shape))
     if tiled and above.known.size > SAMPLES * side**2:
         span, density = sampled(plane, noise, analysis.background, blurred, side)
     else:

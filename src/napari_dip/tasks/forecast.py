@@ -19,7 +19,7 @@ from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
 from napari_dip.tasks.shared import COARSE, for_windows, iterations_for, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, tile_sides, tiles
-from napari_dip.tasks.windows import SIDE, window_sides
+from napari_dip.tasks.windows import WINDOW_SIDE, window_sides
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Prior, Problem, Settings
@@ -238,7 +238,7 @@ class _Fit:
         """Return seconds of the fit to windows that all planes share."""
         stop = self.settings.stop
         whole = stop.maximum if stop.fixed else iterations_for(neighbours)
-        return self._iterations(whole, COARSE, SIDE**self.problem.ndim)
+        return self._iterations(whole, COARSE, WINDOW_SIDE**self.problem.ndim)
 
     def looking(self, larger: float) -> float:
         """Return seconds that a network takes to restore so many times the pixels."""

@@ -24,6 +24,7 @@ from napari_dip.tasks.finishing import (
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, single_or_list
+from napari_dip.tasks.noise_correlation import CORRELATED
 from napari_dip.tasks.noise_level import NOISELESS, growing_noise, known_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -47,9 +48,6 @@ SPARSE = 0.9
 
 NOISY = 0.02
 """Noise of the known pixels, over their range, that counts: 5 of 255."""
-
-SHARED = 0.25
-"""Lag-one autocorrelation above which what looks like noise is texture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +166,7 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     sigma, correlation = np.transpose([*map(known_noise, plane.values, plane.noisy)])
     noisy = recipe.noise == "present"
     if recipe.noise == "auto":
-        noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
+        noisy = bool(((sigma > NOISY) & (correlation < CORRELATED)).any()) and not paper
     noise = NoiseModel.gaussian(np.maximum(sigma**2 * noisy, NOISELESS))
     level = sigma**2
     if noisy:

@@ -10,7 +10,7 @@ from napari_dip.tasks.patches import (
     FINEST,
     MEDIUM,
     MIDDLE,
-    SIDE,
+    PATCH_SIDE,
     Mask,
     block_spectra,
     cut_blocks,
@@ -90,10 +90,10 @@ def channel_correlations(
         return np.ones((1, 1))
     samples = spread_patches(values, usable)
     samples -= samples.mean(axis=0)
-    flat = samples.reshape(-1, SIDE**2)
+    flat = samples.reshape(-1, PATCH_SIDE**2)
     together = flat.T @ flat
     _, directions = np.linalg.eigh(together)
-    least = samples @ directions[:, : SIDE**2 // 8]
+    least = samples @ directions[:, : PATCH_SIDE**2 // 8]
     least = least.swapaxes(0, 1).reshape(len(values), -1)
     between = least @ least.T
     scale = np.sqrt(np.diag(between)).clip(1e-12)

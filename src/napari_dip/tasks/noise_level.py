@@ -11,7 +11,7 @@ from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
     FINEST,
     MIDDLE,
-    SIDE,
+    PATCH_SIDE,
     Mask,
     block_noise,
     block_spectra,
@@ -103,7 +103,7 @@ def patch_variance(values: Float, usable: Mask | None = None) -> float:
     Efficient Statistical Method for Image Noise Level Estimation, ICCV 2015,
     Algorithm 1).
     """
-    return _least_of_patches(spread_patches(values, usable).reshape(-1, SIDE**2))
+    return _least_of_patches(spread_patches(values, usable).reshape(-1, PATCH_SIDE**2))
 
 
 def colour_variance(values: Float, usable: Mask | None = None) -> float:

@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 """Where the values of an image hold noise; of its shape, with or without the channels.
 None in its place is everywhere."""
 
-SIDE = 7
+PATCH_SIDE = 7
 """Pixels along the patches that tell the noise."""
 
 SAMPLES = 100_000
@@ -60,7 +60,7 @@ ENOUGH_PIXELS = 1_000_000
 
 
 def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
-    """Return up to `SAMPLES` patches spread over an image, (n, channels, SIDE ** 2).
+    """Return up to `SAMPLES` patches spread over an image, (n, channels, values).
 
     Patches with pixels that are not `usable`, (Y, X) or (Z, Y, X), are left out,
     unless hardly any others are there.
@@ -70,7 +70,7 @@ def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     if usable is None:
         usable = np.ones(planes.shape[1:], bool)
     masks = usable.reshape(planes.shape[1:])
-    rows, columns = (n - SIDE + 1 for n in values.shape[-2:])
+    rows, columns = (n - PATCH_SIDE + 1 for n in values.shape[-2:])
     enough = -(-ENOUGH_PIXELS // (rows * columns))
     if len(masks) > enough:
         count = masks.sum(axis=(1, 2))
@@ -84,13 +84,13 @@ def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
         if len(clear) >= FEWEST_PATCHES:
             places = clear
     places = places[:: -(-len(places) // SAMPLES)]
-    return patches_at(planes, SIDE, places)
+    return patches_at(planes, PATCH_SIDE, places)
 
 
 def clear_patches(masks: Mask) -> Mask:
     """Return which patches of planes, (N, Y, X), have only usable pixels."""
-    down = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
-    return np.asarray(sliding_window_view(down, SIDE, axis=2).all(axis=-1))
+    down = sliding_window_view(masks, PATCH_SIDE, axis=1).all(axis=-1)
+    return np.asarray(sliding_window_view(down, PATCH_SIDE, axis=2).all(axis=-1))
 
 
 def patches_at(

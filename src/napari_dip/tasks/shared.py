@@ -15,7 +15,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job, Overrides
 from napari_dip.tasks.unevenness import Unevenness
-from napari_dip.tasks.windows import SIDE, window_sides
+from napari_dip.tasks.windows import WINDOW_SIDE, window_sides
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,7 +166,7 @@ def predictor_of(
         assert isinstance(code, BlindSpot)
         empty = torch.empty(1, 2 * neighbours * channels, 1, 1)
         code = dataclasses.replace(code, guide=empty)
-    shape = (channels, SIDE, SIDE)
+    shape = (channels, WINDOW_SIDE, WINDOW_SIDE)
     return Predictor(Prior(architecture, code), shape, weights, settings)
 
 

@@ -232,7 +232,7 @@ def _by_known_noise(
     and the thresholds are the pilot of the last: a fit that was ended early lacks fine
     texture.
     """
-    from napari_dip.prior.collaborative import VALUES, collaborative_filter
+    from napari_dip.prior.collaborative import PATCH_VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
     from napari_dip.prior.thresholding import collaborative_threshold
 
@@ -240,7 +240,7 @@ def _by_known_noise(
     estimate = restored
     for part in (WELL_KNOWN_THRESHOLDED, THRESHOLDED):
         pilot = estimate.lerp(first, part)
-        told = measure(pilot, patch_side(VALUES, noisy.shape[1]))
+        told = measure(pilot, patch_side(PATCH_VALUES, noisy.shape[1]))
         if told is None:
             break
         estimate = collaborative_filter(noisy, pilot, told[0], 1, covariance=told[1])
@@ -266,7 +266,7 @@ def _by_flat_places(
     of another that takes the noise for stronger white noise.
     """
     from napari_dip.prior import thresholding
-    from napari_dip.prior.collaborative import VALUES, collaborative_filter
+    from napari_dip.prior.collaborative import PATCH_VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
     from napari_dip.prior.thresholding import collaborative_threshold
 
@@ -282,7 +282,7 @@ def _by_flat_places(
         restored.lerp(collaborative_threshold(noisy, *told), part)
         for told in (noise, (white,))
     )
-    side = patch_side(VALUES, noisy.shape[1])
+    side = patch_side(PATCH_VALUES, noisy.shape[1])
     shared, stronger = (measure(pilot, side) for pilot in (narrow, broad))
     if shared is None or stronger is None:
         return restored
@@ -392,11 +392,11 @@ def filled(plane: Plane, *, wide: bool = False) -> Step:
 
     A stroke leaves something of wide patches.
     """
-    from napari_dip.prior.collaborative import VALUES
+    from napari_dip.prior.collaborative import PATCH_VALUES
     from napari_dip.prior.filling import fill_from_similar
 
     values = WIDE_PIXELS * min(len(plane.values), WIDE_CHANNELS)
-    values = max(values, VALUES) if wide else VALUES
+    values = max(values, PATCH_VALUES) if wide else PATCH_VALUES
 
     def step(restored: Tensor) -> Tensor:
         _, known = plane.tensors(restored.device)

@@ -18,7 +18,7 @@ from napari_dip.tasks.tiles import tile_sides, tiles
 WINDOWS = 32
 """Windows that a network is fitted to."""
 
-SIDE = 192
+WINDOW_SIDE = 192
 """Pixels along a window."""
 
 CANDIDATES = 4
@@ -183,7 +183,7 @@ def _varying(
 
 def window_sides(job: Job) -> tuple[int, ...]:
     """Return the pixels along the sides of the windows of a job."""
-    return tuple(min(n, SIDE) for n in job.layout.sides)
+    return tuple(min(n, WINDOW_SIDE) for n in job.layout.sides)
 
 
 def most_useful(structure: Sequence[float]) -> list[int]:
