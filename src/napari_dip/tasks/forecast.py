@@ -77,22 +77,8 @@ def forecast(
         If the arrays cannot be used, or a fit would take more iterations than the user
         allows.
     """
-    task: Any = get(recipe.task)
-    job: Job = task.job(recipe, *arrays)
-    sides = job.image_shape(1)
-    if piece is None:
-        fits = list(_fits(job, recipe))
-    else:
-        try:
-            trial = _quicker(job, recipe)
-            small = task.job(trial, *piece)
-            fits, sides = list(_fits(small, trial)), small.image_shape(1)
-        except InputError:
-            fits = []
-    if not fits:
-        # The piece is too small for the PSF, of one value, or nothing is masked in it.
-        fits = [_bare_fit(job, recipe)]
-        sides = fits[0].problem.image_shape[1:]
+    job = get(recipe.task).job(recipe, *arrays)
+    fits, sides = _tried(job, recipe, piece)
     larger = math.prod(job.image_shape(1)) / math.prod(sides)
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
@@ -124,6 +110,27 @@ def forecast(
         planes=planes,
         ends_after=max(fit.ends_after(each) for fit in fits) if known else 0,
     )
+
+
+def _tried(
+    job: Job, recipe: Recipe, piece: Sequence[Any] | None
+) -> tuple[list[_Fit], tuple[int, ...]]:
+    """Return the fits of a plane, or of the piece of it, and its sides."""
+    fits, sides = [], job.image_shape(1)
+    if piece is None:
+        fits = list(_fits(job, recipe))
+    else:
+        try:
+            trial = _quicker(job, recipe)
+            small = get(recipe.task).job(trial, *piece)
+            fits, sides = list(_fits(small, trial)), small.image_shape(1)
+        except InputError:
+            pass
+    if not fits:
+        # The piece is too small for the PSF, of one value, or nothing is masked in it.
+        fits = [_bare_fit(job, recipe)]
+        sides = fits[0].problem.image_shape[1:]
+    return fits, sides
 
 
 def _quicker(job: Job, recipe: Recipe) -> Recipe:
