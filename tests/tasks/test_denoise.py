@@ -567,6 +567,11 @@ def test_more_rounds_are_better_against_gaussian_noise(patterned):
     np.testing.assert_array_equal(restored(photons, 3), restored(photons))
 
 
+def test_a_step_that_there_is_not_is_refused():
+    with pytest.raises(TypeError, match="half_resolutoin"):
+        Finish(half_resolutoin=True)
+
+
 def test_an_image_that_tells_more_than_thresholds_is_the_only_pilot(patterned):
     # Of neighbouring planes, say.
     clean, plane, _ = patterned

@@ -157,6 +157,23 @@ def test_flat_places_count_where_they_agree_with_a_given_level(
     assert restored.mean() == pytest.approx(1000 * part, abs=2)
 
 
+def test_shared_noise_is_measured_once_for_every_pilot(ramp, monkeypatch):
+    scene, pilots = ramp[:, :64, :64], []
+
+    def find(values, pilot, usable):
+        pilots.append(pilot.tobytes())
+        return shared_noise(values, pilot, usable)
+
+    monkeypatch.setattr(similar_patches, "shared_noise", find)
+    plane = prepare(scene + 0.03 * blurred_noise(scene.shape), "image")
+    given = NoiseModel.gaussian((0.03 / plane.span) ** 2)
+    pilot = np.float32((scene - plane.offset) / plane.span)
+    similar_patches.collaborative_shared(plane, given=given)(
+        torch.from_numpy(pilot)[None]
+    )
+    assert len(pilots) == len(set(pilots)) == 5
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_structure_of_the_estimate_is_no_noise_where_nothing_is_flat(channels):
     texture = 0.06 * blurred_noise((1, 128, 128), 1.5)
