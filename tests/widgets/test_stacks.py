@@ -263,6 +263,25 @@ def test_one_network_for_all_planes_tells_the_time_for_all(
     assert any(one[0].iterate.fitted for one in said)
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_a_network_for_the_parts_of_one_image_speaks_of_no_planes(
+    open_widget, finish, noisy, monkeypatch
+):
+    monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
+    _, widget = open_widget(noisy, iterations=1, contrast_limits=(0, 120))
+    widget.fields.fields["share"].value = "yes"
+    said = []
+    widget.controller.reported.connect(
+        lambda report: said.append((report.iterate, widget.panel.progress.text()))
+    )
+    finish(widget)
+    assert any(it.fitted for it, _ in said)
+    for it, text in said:
+        begins = "The network restores the image" if it.fitted else "One network for all"
+        assert text.startswith(begins)
+        assert "plane" not in text
+
+
 def test_a_run_begins_in_view(open_widget, until, noisy, slow):
     stack = np.stack([noisy] * 4)
     viewer, widget = open_widget(stack, iterations=100_000, contrast_limits=(0, 120))

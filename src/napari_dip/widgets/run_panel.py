@@ -149,10 +149,13 @@ class RunPanel(QWidget):
         report = self._expected(report)
         it = report.iterate
         self.bar.setValue(round(1000 * self._done(report)))
-        lines = [self._place(report)] if it.parts > 1 else []
+        place = self._place(report) if it.parts > 1 else ""
+        lines = [place] if place else []
         limit = "about" if it.fixed or it.fitted or self.ends_after else "at most"
         if it.fitted:
-            lines.append("The network restores plane after plane")
+            several = self._plane(report)[1] > 1
+            what = "plane after plane" if several else "the image"
+            lines.append(f"The network restores {what}")
         elif report.finishing:
             lines.append(self._finishing(report))
         elif it.step == 0:
@@ -218,7 +221,7 @@ class RunPanel(QWidget):
         return text
 
     def _place(self, report: Report) -> str:
-        """Return in words which plane and which of several fits a report is of.
+        """Return in words which plane and which of several fits a report is of, if any.
 
         A plane may need several fits: restarts, or channels without anything in
         common.
@@ -226,12 +229,13 @@ class RunPanel(QWidget):
         it = report.iterate
         plane, planes = self._plane(report)
         if it.shared and not it.fitted:
-            return f"One network for all {planes} planes"
+            what = f"all {planes} planes" if planes > 1 else "all of the image"
+            return f"One network for {what}"
         names = [f"plane {plane + 1} of {planes}"] if planes > 1 else []
         if it.parts != planes and not it.fitted:
             names.append(f"fit {it.part + 1} of {it.parts}")
         text = ", ".join(names)
-        return text[0].upper() + text[1:]
+        return text[:1].upper() + text[1:]
 
     def show_end(self, text: str) -> None:
         """Say how the fit ended."""
