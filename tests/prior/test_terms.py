@@ -228,6 +228,12 @@ def test_total_variation_counts_the_steps():
     assert total_variation(image).item() == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_an_axis_of_one_pixel_has_no_variation(axis):
+    image = torch.rand(1, 1, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert total_variation(image.unsqueeze(axis)) == total_variation(image)
+
+
 @pytest.mark.parametrize(
     "make", [lambda: Squared((0.3, 0.7)), lambda: PoissonGaussian(0.021, 0.004, 0.02)]
 )

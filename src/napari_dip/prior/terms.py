@@ -232,9 +232,10 @@ class MultiScale(Term):
 def total_variation(image: Tensor) -> Tensor:
     """Return the mean absolute difference of neighbours, summed over the axes.
 
-    The anisotropic total variation (Rudin, Osher, Fatemi, 1992) per pixel.
+    The anisotropic total variation (Rudin, Osher, Fatemi, 1992) per pixel.  An axis of
+    one pixel has no neighbours and adds nothing.
     """
-    axes = range(2, image.ndim)
+    axes = [axis for axis in range(2, image.ndim) if image.shape[axis] > 1]
     return sum(
         (image.diff(dim=axis).abs().mean() for axis in axes), image.new_zeros(())
     )
