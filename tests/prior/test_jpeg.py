@@ -1,6 +1,7 @@
 """Constraints of a JPEG against files that Pillow wrote."""
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -122,6 +123,26 @@ def test_a_restoration_counts_for_as_much_as_it_tells(random, quality, wrong, mo
     )
     assert error < most * min(errors)
     assert error < 0.5 * max(errors)
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 5, 100, 2500, 4096])
+def test_what_compression_took_of_few_zeros_is_told_in_single_precision(zeros):
+    blocks = torch.ones(64**2, 8, 8)
+    blocks[:zeros] = 0
+    centre = blocks.reshape(1, 64, 64, 8, 8).transpose(2, 3)
+    component = jpeg.Component(
+        (1, 1), centre, torch.full((1, 1, 8, 1, 8), 5.5), torch.ones(1, 64, 1, 64, 1)
+    )
+    decay = -math.log((64**2 - zeros + 0.5) / (64**2 + 1))
+    # The series of the lower incomplete gamma function, which does not cancel.
+    inner = math.exp(-decay) * math.fsum(
+        decay**n / math.factorial(n) for n in range(3, 40)
+    )
+    expected = 2 * (5.5 / decay) ** 2 * inner / -math.expm1(-decay)
+    lost, even = component._lost()
+    assert even.unique().item() == pytest.approx(5.5**2 / 3)
+    expected = min(expected, 5.5**2 / 3)
+    torch.testing.assert_close(lost, torch.full_like(lost, expected), rtol=1e-4, atol=0)
 
 
 def test_gray_images_have_one_component(photo):

@@ -277,7 +277,9 @@ def test_a_network_for_the_parts_of_one_image_speaks_of_no_planes(
     finish(widget)
     assert any(it.fitted for it, _ in said)
     for it, text in said:
-        begins = "The network restores the image" if it.fitted else "One network for all"
+        begins = (
+            "The network restores the image" if it.fitted else "One network for all"
+        )
         assert text.startswith(begins)
         assert "plane" not in text
 

@@ -246,10 +246,11 @@ class Component:
         axes = (0, 1, 3)
         count = self.exact.sum(axes, keepdim=True)
         others = ((self.centre != 0) * self.exact).sum(axes, keepdim=True)
-        decay = -torch.log((others + 0.5) / (count + 1))
-        kept = torch.exp(-decay)
-        inner = 1 - kept * (1 + decay + decay**2 / 2)
-        zeros = 2 * (self.half / decay) ** 2 * inner / (1 - kept)
+        # Where few are zero the decay is small, and plain formulas would cancel.
+        decay = -torch.log1p((others - count - 0.5) / (count + 1))
+        # 1 - exp(-d) (1 + d + d^2 / 2), by the CPU: not every device has the function.
+        inner = torch.special.gammainc(torch.tensor(3.0), decay.cpu()).to(decay)
+        zeros = 2 * (self.half / decay) ** 2 * inner / -torch.expm1(-decay)
         return torch.minimum(zeros, even), even
 
     def to(self, device: torch.device) -> Component:
