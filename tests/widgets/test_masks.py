@@ -73,6 +73,7 @@ def test_a_layer_that_marks_nothing_is_refused(image):
     for layer in (
         Labels(np.zeros((20, 30), int), **placed(image)),
         Points(np.array([[99.0, 99.0]])),
+        Shapes([SQUARE + 90], shape_type="path", edge_width=4, **placed(image)),
     ):
         with pytest.raises(InputError, match="marks no pixel of raw"):
             mask_of(layer, image)

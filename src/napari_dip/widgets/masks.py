@@ -376,10 +376,11 @@ def _drawn(layer: Shapes, sides: tuple[int, ...]) -> Mask:
     mask: Mask = labels > 0
     widths = zip(layer.shape_type, layer.edge_width, strict=True)
     for i, (kind, width) in enumerate(widths):
-        if kind in LINES and width > 1:
+        line = labels == i + 1
+        if kind in LINES and width > 1 and line.any():
             # The distance from the line within each plane.
             sampling = [1e9] * (len(sides) - 2) + [1.0, 1.0]
-            distance = ndimage.distance_transform_edt(labels != i + 1, sampling)
+            distance = ndimage.distance_transform_edt(~line, sampling)
             mask |= distance <= width / 2
     return mask
 
