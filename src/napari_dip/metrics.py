@@ -22,7 +22,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import as_array, check_finite, checked_mask
+from napari_dip.tasks.arrays import as_array, check_finite, marked
 from napari_dip.tasks.recipe import check_channel_axis
 
 __all__ = [
@@ -107,7 +107,7 @@ def psnr_mask(
         mask has NaN or selects nothing; a ValueError.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
-    selected = checked_mask(mask) != 0
+    selected = marked(np.asarray(as_array(mask, "mask")))
     shape = scaled["image"].shape
     if selected.shape not in (shape, shape[:-1]):
         raise InputError(

@@ -204,6 +204,10 @@ REFUSED = {
     "infinity behind": ((A, np.where(M, np.inf, A), M, {}), "background must be fin"),
     "a mask of another size": ((A, A, M[1:], {}), r"\(40, 45\); got \(39, 45\)"),
     "a mask of three axes": ((A, A, M[None, 1:], {}), r"got \(1, 39, 45\)"),
+    "NaN in the mask": (
+        (A, A, np.where(M, np.nan, 0), {}),
+        "^mask must be 0 or nonzero; got NaN in",
+    ),
     "an empty mask": ((A, A, M & False, {}), "got none"),
     "a full mask": ((A, A, M | True, {}), "got all of them"),
     "far away": ((A, A, M, {"offset": (40, 0)}), r"got \(40, 0\)"),

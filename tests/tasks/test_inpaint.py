@@ -314,6 +314,19 @@ def test_a_plane_that_is_all_missing_is_named(image, mask):
         inpaint(np.stack([image] * 3), masks, **SHORT)
 
 
+@pytest.mark.parametrize("planes", [(), (2,)])
+def test_a_mask_with_nan_says_nothing_there(image, mask, planes):
+    stack, masks = (np.broadcast_to(a, (*planes, *a.shape)) for a in (image, mask))
+    masks = np.where(masks != 0, np.nan, masks)
+    count = np.count_nonzero(mask)
+    message = f"^mask must be 0 or nonzero; got NaN in {count} places$"
+    with pytest.raises(InputError, match=message):
+        inpaint(stack, masks, **SHORT)
+    if planes:
+        with pytest.raises(InputError, match=message):
+            inpaint(stack, masks[0], **SHORT)
+
+
 def test_mask_and_nan_may_not_cover_everything_together(image, mask):
     image[mask == 0] = np.nan
     with pytest.raises(InputError, match="image outside the mask must have known"):

@@ -15,7 +15,7 @@ from scipy import fft, ndimage
 from scipy.sparse.linalg import LinearOperator, cg
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.tasks.arrays import Float, checked_mask
+from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.blend import BlendRecipe, place
 from napari_dip.tasks.recipe import check
 
@@ -225,7 +225,6 @@ def _blend(
 ) -> Float:
     """Blend by a method for images on the same pixels."""
     recipe = BlendRecipe(offset=offset, channel_axis=channel_axis)
-    mask = checked_mask(mask)
     layout, front, back, inside = place(recipe, foreground, background, mask)
     result: Float = layout.arrange(method(front, back, inside)).astype(np.float32)
     return result

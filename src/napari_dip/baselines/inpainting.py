@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_dip.baselines.common import Array, each_plane, read
 from napari_dip.baselines.filling import fill_inwards
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Float, Index, checked_mask
+from napari_dip.tasks.arrays import Float, Index, as_array
 from napari_dip.tasks.plane import prepare
 
 BIHARMONIC = {2: 550_000, 3: 20_000}
@@ -129,7 +129,7 @@ def _inpaint(
     from napari_dip.tasks.inpaint import missing_in
 
     image, layout = read(image, channel_axis, spatial_dims)
-    missing_at = missing_in(image, checked_mask(mask), layout)
+    missing_at = missing_in(image, as_array(mask, "mask"), layout)
 
     def work(index: Index) -> Float:
         pixels = layout.take(image, index)

@@ -69,7 +69,7 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
         how = f"{how or 'what is not 0'}; invert the mask if the others are meant"
     if not how:
         return values, None
-    return values, f"{name}: {share:.1%} of the pixels are marked: {how}"
+    return marked, f"{name}: {share:.1%} of the pixels are marked: {how}"
 
 
 def _painted(colours: NDArray[Any], name: str, lossy: bool) -> tuple[NDArray[Any], str]:

@@ -154,13 +154,16 @@ def check_finite(array: NDArray[Any], name: str) -> None:
         raise InputError(f"{name} must be finite; got {count} values that are not")
 
 
-def checked_mask(value: Any) -> NDArray[Any]:
-    """Return a mask as an array; raise if it is NaN somewhere, which says nothing."""
-    mask = np.asarray(as_array(value, "mask"))
+def marked(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a mask is not 0; raise if it is NaN somewhere, which says nothing.
+
+    Only what reads masks of files takes NaN for a mark, and says so.
+    """
     count = int(np.count_nonzero(np.isnan(mask)))
     if count:
         raise InputError(f"mask must be 0 or nonzero; got NaN in {count} places")
-    return mask
+    there: NDArray[np.bool_] = mask != 0
+    return there
 
 
 def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:

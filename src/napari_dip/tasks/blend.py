@@ -15,6 +15,7 @@ from napari_dip.tasks.arrays import (
     as_array,
     check_finite,
     check_integers,
+    marked,
     without_ones,
     without_single_axes,
 )
@@ -87,7 +88,8 @@ def place(
     Raises
     ------
     InputError
-        If the arrays are not finite images that fit each other and the recipe.
+        If the arrays are not finite images that fit each other and the recipe, or the
+        mask has NaN.
     """
     back = as_array(background, "background")
     layout = Layout.of(back, recipe.channel_axis, 2, "background")
@@ -110,7 +112,7 @@ def place(
         raise unlike
     above = front_layout.take(front, next(front_layout.indices()))
     given = np.asarray(as_array(mask, "mask"))
-    wanted = without_single_axes(given) != 0
+    wanted = marked(without_single_axes(given))
     if wanted.shape != front_layout.sides:
         raise InputError(
             f"mask must have the foreground's sides {front_layout.sides}; got "

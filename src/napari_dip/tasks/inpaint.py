@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Index, Layout, as_array, without_single_axes
+from napari_dip.tasks.arrays import Index, Layout, as_array, marked, without_single_axes
 from napari_dip.tasks.components import by_component, of_strongest
 from napari_dip.tasks.finishing import (
     Step,
@@ -112,8 +112,8 @@ def missing_in(
     ------
     InputError
         If the mask has neither the image's shape nor that of its last axes without
-        the channels, leaves nothing known in a plane, or, in an image without NaN,
-        marks nothing.
+        the channels, has NaN, leaves nothing known in a plane, or, in an image without
+        NaN, marks nothing.
     """
     missing = _planes_of(mask, layout)
     any_missing = False
@@ -142,7 +142,7 @@ def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]
         mask = without_single_axes(mask, layout.shape)
     shape = tuple(mask.shape)
     if shape in (layout.shape, one_channel):
-        return lambda index: layout.take(mask, index) != 0
+        return lambda index: marked(layout.take(mask, index))
     axes = layout.leading_axes + layout.spatial_axes
     full = tuple(layout.shape[axis] for axis in axes)
     if len(shape) < 2 or shape != full[len(full) - len(shape) :]:
@@ -153,7 +153,7 @@ def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]
     mask_axes = axes[len(axes) - len(shape) :]
 
     def take(index: Index) -> NDArray[np.bool_]:
-        plane = np.asarray(mask[tuple(index[axis] for axis in mask_axes)]) != 0
+        plane = marked(np.asarray(mask[tuple(index[axis] for axis in mask_axes)]))
         return np.broadcast_to(plane, layout.extent(index))[np.newaxis]
 
     return take
