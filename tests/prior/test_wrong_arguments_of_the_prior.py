@@ -13,6 +13,7 @@ from napari_dip.prior.codes import BlindSpot, Guide, Meshgrid, Noise
 from napari_dip.prior.generators import ResNet, UNet
 from napari_dip.prior.local import Local
 from napari_dip.prior.optimizers import Muon
+from napari_dip.prior.problem import Optimization, Settings
 
 IMAGE = torch.zeros(1, 1, 4, 4)
 WEIGHTS = [torch.nn.Parameter(torch.zeros(2, 2))]
@@ -62,6 +63,25 @@ ARGUMENTS = {
         {"maximum": 2, "memory": 0.1, "patience": 2, "warmup": 0},
     ),
     "Discrepancy": (stopping.Discrepancy, {"maximum": 2, "level": 0.1}),
+    "Settings": (
+        Settings,
+        {
+            "stop": stopping.Iterations(2),
+            "optimizer": "adam",
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "adam_learning_rate": 0.1,
+            "schedule": "cosine",
+            "average": "weights",
+            "ema_decay": 0.9,
+            "check_every": 1,
+            "start_iterations": 0,
+            "coarse_iterations": 0,
+            "extra_iterations": 0,
+            "threads": 1,
+            "seed": 0,
+        },
+    ),
     "Muon": (Muon, {"lr": 0.1, "momentum": 0.9}),
 }
 WRONG = {
@@ -99,6 +119,28 @@ def test_values_of_wrong_type_or_range_are_refused(name, key):
         # Of a number of scales and of widths that must be positive, the widths.
         assert key in text or (name == "uniform" and "widths" in text)
         assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "sgd"}, "optimizer must be one of muon, adam; got 'sgd'"),
+        ({"schedule": "cosin"}, "schedule must be one of .*, cosine, .*; got 'cosin'"),
+        (
+            {"average": "weight"},
+            "average must be one of outputs, weights; got 'weight'",
+        ),
+        ({"ema_decay": 2.0}, "ema_decay must be from 0 to 1; got 2.0"),
+        ({"ema_decay": 1.0}, "ema_decay must be below 1; got 1"),
+        ({"check_every": 0}, "check_every must be 1 or more; got 0"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Optimization, Settings])
+def test_an_optimisation_that_does_not_exist_is_not_taken_for_another(
+    kind, changes, message
+):
+    with pytest.raises(InputError, match=f"^{kind.__name__}: {message}$"):
+        kind(stopping.Iterations(2), **changes)
 
 
 def test_fractions_as_widths():

@@ -1,5 +1,6 @@
 """Whatever is given for an array or a function is refused in one line that names it."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 import napari_dip
 from napari_dip import InputError, baselines, metrics
+from napari_dip.tasks.presets import HIDING
 
 SHORT = {"device": "cpu", "precision": "float32", "iterations": 1}
 IMAGE = np.random.default_rng(0).random((20, 20))
@@ -124,3 +126,12 @@ def test_memory_of_another_library_is_an_array():
     expected = napari_dip.restore(IMAGE, abs, **SHORT)
     result = napari_dip.restore(memoryview(IMAGE), abs, **SHORT)
     np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"restarts": 0}, "restarts"), ({"code": None}, "code"), ({"code": 3}, "code")],
+)
+def test_presets_are_refused_like_arguments(changes, name):
+    with pytest.raises(InputError, match=rf"^Preset: {name} must be .*; got "):
+        dataclasses.replace(HIDING, **changes)

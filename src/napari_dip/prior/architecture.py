@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ PADDING = ("reflection", "zero")
 OUTPUT = ("sigmoid", "softplus", "linear")
 
 
+@runtime_checkable
 class Generates(Protocol):
     """Anything that can be the generator of a fit."""
 

@@ -11,10 +11,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Generates
 from napari_dip.prior.codes import Code
+from napari_dip.prior.kinds import check_fields, check_range
 from napari_dip.prior.stopping import Rule
 from napari_dip.prior.terms import Squared, Term
+
+CHOICES = {
+    "optimizer": ("muon", "adam"),
+    "schedule": ("constant", "cosine", "halving"),
+    "average": ("outputs", "weights"),
+}
+"""What can be chosen for an optimisation."""
+
+RANGES = {
+    "learning_rate": (0, math.inf),
+    "momentum": (0, 1),
+    "adam_learning_rate": (0, math.inf),
+    "ema_decay": (0, 1),
+    "check_every": (1, math.inf),
+    "start_iterations": (0, math.inf),
+    "coarse_iterations": (0, math.inf),
+    "extra_iterations": (0, math.inf),
+    "seed": (0, math.inf),
+}
+"""Lowest and highest values of an optimisation and of settings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +147,19 @@ class Optimization:
     counted by the stopping rule, where its sides are 64 pixels or more.  For problems
     without an operator and averaged weights."""
 
+    def __post_init__(self) -> None:
+        what = type(self).__name__
+        ranges = {name: RANGES[name] for name in RANGES if hasattr(self, name)}
+        check_fields(self, what, **ranges)
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(
+                    f"{what}: {name} must be one of {', '.join(known)}; got {value!r}"
+                )
+        if self.ema_decay == 1:
+            raise InputError(f"{what}: ema_decay must be below 1; got 1")
+
 
 @dataclass(frozen=True)
 class Settings(Optimization):
@@ -146,6 +181,11 @@ class Settings(Optimization):
     """Seed of everything random in the fit."""
     graph: bool = True
     """Whether to capture the step as a CUDA graph on a GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threads is not None:
+            check_range(self.threads, 1, math.inf, "Settings: threads")
 
     @classmethod
     def of(cls, optimization: Optimization, **others: Any) -> Settings:

@@ -7,6 +7,7 @@ choose them is in docs/development/experiments.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 
 from napari_dip.prior.architecture import Architecture, Pixels
 from napari_dip.prior.codes import BlindSpot, Guide, Meshgrid, Noise
+from napari_dip.prior.kinds import check_range
 from napari_dip.prior.local import Local
 from napari_dip.prior.problem import Optimization, Prior
 from napari_dip.prior.stopping import Discrepancy, HeldOut, Iterations, Plateau
@@ -34,6 +36,10 @@ class Preset(Optimization, Prior):
     """Fits that are averaged."""
     finish: Finish = field(default_factory=Finish)
     """Steps from the average to the result."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self.restarts, 1, math.inf, "Preset: restarts")
 
 
 QUICKLY: dict[str, Any] = {
