@@ -14,6 +14,7 @@ from napari_dip.prior.architecture import ARCHITECTURES, Architecture
 from napari_dip.tasks import presets, sweep, windows
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.plane import Pixels
 from tests.conftest import one_round
 from tests.slow import slow_but
 
@@ -446,6 +447,18 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
     assert places == drawn(planes, seed=0)
     assert places != drawn(planes, seed=1)
     assert drawn(planes[:1], seed=0) == []
+
+
+@pytest.mark.parametrize("missing", [0, 0.2, 0.45, 0.49])
+def test_structure_of_a_window_is_that_of_its_known_pixels(missing):
+    fine, coarse = blobs(1, 48, 48), ndimage.zoom(blobs(1, 12, 12), (1, 4, 4), order=1)
+    gone = np.random.default_rng(0).random(fine.shape) < missing
+    full, flat, part = (
+        windows._structure(Pixels.of(np.where(where, np.nan, image)))
+        for where, image in ((False, coarse), (gone, noisy(0 * fine)), (gone, coarse))
+    )
+    assert part == pytest.approx(full, rel=0.1)
+    assert flat < 0.3 * part
 
 
 @pytest.mark.parametrize("ratio", [3, 10, 1000])

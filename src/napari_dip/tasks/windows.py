@@ -197,9 +197,15 @@ def most_useful(structure: Sequence[float]) -> list[int]:
 
 
 def _structure(pixels: Pixels) -> float:
-    """Return the variance of a window without its noise, which means average out."""
+    """Return the variance of a window without its noise, which means average out.
+
+    The means are of the known pixels of squares, and of those squares that have some.
+    """
     height, width = (n // 4 * 4 for n in pixels.values.shape[1:])
     values = pixels.values[:, :height, :width].astype(np.float64)
-    means = values.reshape(len(values), height // 4, 4, width // 4, 4).mean((2, 4))
+    squares = values.reshape(len(values), height // 4, 4, width // 4, 4)
+    counts = (~np.isnan(squares)).sum((2, 4))
+    means = np.nansum(squares, (2, 4)) / np.maximum(counts, 1)
+    means[counts == 0] = np.nan
     spread = np.nanvar(means, axis=(1, 2)) / np.maximum(np.nanvar(values), 1e-300)
     return float(np.mean(spread))
