@@ -271,11 +271,21 @@ def test_weights_come_from_arrays(home, tmp_path):
 def test_weights_that_do_not_fit_are_refused(home, tmp_path):
     np.savez(tmp_path / "few.npz", first=np.zeros(3))
     np.savez(tmp_path / "pickled.npz", first=np.array([{}], dtype=object))
+    np.savez(tmp_path / "words.npz", first=np.array(["none"]))
+    whole = (tmp_path / "few.npz").read_bytes()
+    (tmp_path / "short.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "damaged.npz").write_bytes(whole.replace(b"NUMPY", b"numpy"))
+    with open(tmp_path / "single.npz", "wb") as file:
+        np.save(file, np.zeros(3))
     for name in ("text.npz", "text.safetensors"):
         (tmp_path / name).write_text("none")
     for name, message in (
         ("few.npz", "do not fit"),
         ("pickled.npz", "cannot be read"),
+        ("words.npz", "cannot be read"),
+        ("short.npz", "cannot be read"),
+        ("damaged.npz", "cannot be read"),
+        ("single.npz", "cannot be read: it holds one array, which has no name"),
         ("text.npz", "cannot be read"),
         ("text.safetensors", "cannot be read"),
         ("none.npz", "cannot be read"),

@@ -97,19 +97,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
     The arrays have the names and shapes of its ``state_dict``; nothing is unpickled.
     """
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     arrays: dict[str, Any]
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {k: torch.from_numpy(stored[k]) for k in stored.files}
+            with path.open("rb") as file:
+                stored = np.load(file, allow_pickle=False)
+                if isinstance(stored, np.ndarray):
+                    raise ValueError("it holds one array, which has no name")
+                arrays = {k: torch.from_numpy(v) for k, v in stored.items()}
         elif path.suffix == ".safetensors":
             arrays = load_file(path)
         else:
             raise InputError(f"weights must be .npz or .safetensors; got {path.name}")
-    except (OSError, ValueError, SafetensorError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # readers fail in many ways on broken files
         raise InputError(f"weights of {path.name} cannot be read: {error}") from error
     try:
         model.load_state_dict(arrays)
