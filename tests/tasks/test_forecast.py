@@ -84,6 +84,18 @@ def test_a_forecast_computes_as_fits_do_whatever_the_caller_has_set(monkeypatch)
     assert seen == [(torch.float32, False)]
 
 
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("small", [False, True])
+def test_a_forecast_leaves_random_numbers_of_the_caller_alone(small, monkeypatch):
+    monkeypatch.setattr(pace, "_paces", {})
+    image = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+    recipe = get("denoise").recipe(device="cpu", precision="float32", iterations=1)
+    before = torch.get_rng_state()
+    # Of a piece that is too small nothing is known.
+    forecast.forecast(recipe, [image], [image[:8, :8] if small else image])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 CUT = {
     "denoise": {},
     "denoise unshared": {"share": "no"},

@@ -102,10 +102,14 @@ _counted: Callable[..., tuple[int, int]] = lru_cache(maxsize=256)(_count)
 def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
     channels, *sides = problem.image_shape
     small = [min(n, TRIAL_SIDE) for n in sides]
-    random = runtime.generator(settings.seed, torch.device("cpu"))
-    noise = torch.rand(1, channels, *small, generator=random, dtype=torch.float32)
-    seconds = timed(Problem(noise), prior, settings)
+    seconds = timed(Problem(noise(1, channels, *small)), prior, settings)
     return seconds * math.prod(prior.canvas(sides)) / math.prod(prior.canvas(small))
+
+
+def noise(*shape: int) -> torch.Tensor:
+    """Return an image to try something on, the same one in every call."""
+    random = runtime.generator(0, torch.device("cpu"))
+    return torch.rand(shape, generator=random, dtype=torch.float32)
 
 
 def timed(problem: Problem, prior: Prior, settings: Settings) -> float:

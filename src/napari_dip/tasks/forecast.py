@@ -278,6 +278,7 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
     """Yield the fits of the first plane of a job."""
     import torch
 
+    from napari_dip.prior.estimate import noise
     from napari_dip.prior.runtime import pick_device
 
     began = time.perf_counter()
@@ -287,8 +288,8 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
         finishing = 0.0
         if plan.finish is not None:
             with torch.no_grad():
-                shape = 1, *plan.problem.image_shape
-                plan.finish(torch.rand(shape, device=pick_device(recipe.device)))
+                image = noise(1, *plan.problem.image_shape)
+                plan.finish(image.to(pick_device(recipe.device)))
             finishing = time.perf_counter() - began - prepared
         restarts = restarts_of(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
@@ -307,14 +308,13 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
 
 
 def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
-    import torch
-
+    from napari_dip.prior.estimate import noise
     from napari_dip.prior.problem import Problem
 
     channels = job.layout.channels
     unknown = replace(Analysis.unknown(channels), missing=0.1)
     preset = job.preset(unknown)
     sides = [min(n, USUAL[len(job.layout.sides)]) for n in job.layout.sides]
-    plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
+    plan = Plan(Problem(noise(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
     return _Fit(*fit, unknown, preset, restarts_of(recipe, preset))

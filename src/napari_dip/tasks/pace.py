@@ -74,7 +74,7 @@ def pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, flo
     import torch
 
     from napari_dip.prior import runtime
-    from napari_dip.prior.estimate import estimate, timed
+    from napari_dip.prior.estimate import estimate, noise, timed
     from napari_dip.prior.problem import Problem
 
     ndim, channels = problem.ndim, problem.image_shape[0]
@@ -102,7 +102,7 @@ def pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, flo
         few = math.prod(prior.canvas(sides))
         if few < whole / 2 and problem.shape is None:
             # Not with its data fidelity, which may be of the pixels of one image.
-            bare = Problem(torch.rand(1, channels, *sides))
+            bare = Problem(noise(1, channels, *sides))
             smaller = min(timed(bare, prior, settings), each * whole)
             each = (each * whole - smaller) / (whole - few)
             least = max(smaller - each * few, 0.0)
