@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import skimage.io
+import torch
 
 from napari_dip import cli, noise_impedance
 from napari_dip.errors import InputError
@@ -52,6 +53,23 @@ def test_targets_are_what_they_are_called(image):
     pairs = {tuple(p) for p in found["natural"].reshape(2, -1).T.tolist()}
     assert {tuple(p) for p in found["shuffled"].reshape(2, -1).T.tolist()} == pairs
     assert found["white noise"].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_settings_of_the_caller_change_no_bit_and_hold_in_the_callback(image):
+    expected, seen = noise_impedance(image, iterations=2, **SMALL), set()
+    torch.set_default_device("meta")
+    try:
+        found = noise_impedance(
+            image,
+            iterations=2,
+            callback=lambda kind, it: seen.add(torch.get_default_device().type),
+            **SMALL,
+        )
+    finally:
+        torch.set_default_device(None)
+    assert seen == {"meta"}
+    for kind in KINDS:
+        np.testing.assert_array_equal(found.images[kind], expected.images[kind])
 
 
 def test_layouts_and_seed(image):

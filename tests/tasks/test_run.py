@@ -338,6 +338,7 @@ def settings():
     """Return what the caller of a task may have set in torch."""
     return (
         torch.get_default_dtype(),
+        torch.get_default_device(),
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu"),
     )
@@ -348,10 +349,12 @@ def other_settings():
     """Set something else than torch does by default."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
     try:
         with torch.inference_mode(), torch.autocast("cpu"):
             yield
     finally:
+        torch.set_default_device(None)
         torch.set_default_dtype(before)
 
 

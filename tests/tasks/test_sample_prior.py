@@ -38,10 +38,12 @@ def test_the_seed_decides():
 def test_settings_of_the_caller_change_no_bit():
     expected, before = sample_prior(**SMALL), torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
     try:
         with torch.inference_mode():
             found = sample_prior(**SMALL)
     finally:
+        torch.set_default_device(None)
         torch.set_default_dtype(before)
     np.testing.assert_array_equal(found, expected)
 

@@ -186,10 +186,13 @@ float32_by_default = _WhileUsed(_float32_by_default)
 def usual_settings() -> Iterator[None]:
     """Hold what torch does by default, whatever the caller has set.
 
-    New tensors are float32 and may be part of a gradient, and no operation has a
-    precision of its own.
+    New tensors are float32, on the CPU, and may be part of a gradient, and no operation
+    has a precision of its own.
     """
     with ExitStack() as stack:
+        # Held only where the caller has set another: it makes every operation slower.
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         stack.enter_context(float32_by_default())
         stack.enter_context(torch.inference_mode(False))
         for kind in filter(torch.amp.is_autocast_available, DEVICES):

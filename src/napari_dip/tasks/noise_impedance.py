@@ -16,6 +16,7 @@ from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.function import check_callback, overriding
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.recipe import check, check_channel_axis
+from napari_dip.tasks.running import with_usual_settings
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
@@ -223,7 +224,8 @@ def _curve(
     from napari_dip.prior.fit import fit, run_to_end
     from napari_dip.prior.problem import Problem
 
-    fitting = fit(Problem(torch.from_numpy(target)[None]), prior, settings)
+    problem = Problem(torch.from_numpy(target)[None])
+    fitting = with_usual_settings(fit(problem, prior, settings))
 
     def watch(it: Iterate) -> bool:
         return bool(callback is not None and callback(kind, it)) or late() is not None
