@@ -231,6 +231,10 @@ REFUSED = {
     ),
     "a range of 0": (lambda: metrics.psnr(A, A, data_range=0), "positive number"),
     "a range in words": (lambda: metrics.psnr(A, A, data_range="1"), "positive"),
+    "a range that is none": (
+        lambda: metrics.psnr(A, A, data_range=True),
+        "data_range must be a positive number; got True",
+    ),
     "two shapes": (
         lambda: metrics.psnr(A, A[1:], data_range=1),
         r"\(8, 9, 3\).*\(7, 9, 3\)",
@@ -283,6 +287,14 @@ REFUSED = {
     "a word for a crop": (
         lambda: metrics.psnr_luma(A, A, data_range=1, crop="middle"),
         "crop must be two slices, .* got 'middle'",
+    ),
+    "numbers for a crop": (
+        lambda: metrics.psnr_luma(A, A, data_range=1, crop=(3, 4)),
+        r"crop must be two slices, .* got \(3, 4\)",
+    ),
+    "a number in a crop": (
+        lambda: metrics.psnr_luma(A, A, data_range=1, crop=(slice(4), 4)),
+        "crop must be two slices",
     ),
     "words in a crop": (
         lambda: metrics.psnr_luma(A, A, data_range=1, crop=(slice("a"), slice(2))),

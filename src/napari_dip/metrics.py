@@ -163,6 +163,8 @@ def psnr_luma(
     if crop is not None:
         try:
             rows, columns = crop
+            if not (isinstance(rows, slice) and isinstance(columns, slice)):
+                raise TypeError  # numbers would leave a single pixel
             luma = {name: array[rows, columns] for name, array in luma.items()}
         except (IndexError, TypeError, ValueError):
             raise InputError(
@@ -389,7 +391,8 @@ def _scaled(data_range: float | None, **images: ArrayLike) -> dict[str, Array]:
             )
         data_range = float(np.iinfo(dtypes.pop()).max)
     elif (
-        not isinstance(data_range, (int, float, np.number))
+        isinstance(data_range, bool)
+        or not isinstance(data_range, (int, float, np.number))
         or not 0 < data_range < math.inf
     ):
         raise InputError(f"data_range must be a positive number; got {data_range!r}")
