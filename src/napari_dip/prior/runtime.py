@@ -238,8 +238,10 @@ def _pages_kept() -> Iterator[None]:
 
     A step frees and allocates the same large blocks again.  By default glibc maps
     each anew and the kernel clears its pages, a third of a step on a CPU.  Here
-    blocks come from the heap and the heap is not trimmed; afterwards the defaults
-    return and free memory goes back to the system.
+    blocks come from the heap and the heap is not trimmed.  Afterwards free memory goes
+    back to the system, and both parameters have the values that glibc begins with.  It
+    no longer adjusts its thresholds to what is freed, as it does until mallopt(3) is
+    first called, and no call brings that back.
     """
     if libc is None:
         yield
