@@ -222,7 +222,7 @@ class _Call:
             return self.future.result()
         except DipError:
             raise
-        except Exception as error:
+        except Exception as error:  # of the cluster: it has many kinds
             raise _failed(error) from error
 
     def wait(self, seconds: float) -> bool:

@@ -26,7 +26,7 @@ def one_line_errors(path: Path) -> Iterator[None]:
         yield
     except (FileError, InputError):
         raise
-    except Exception as error:
+    except Exception as error:  # of a decoder, on a broken file
         raise FileError(f"{path.name} cannot be read: {_reason(error)}") from error
 
 

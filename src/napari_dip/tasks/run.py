@@ -245,7 +245,7 @@ def _check_out(out: Any, shape: tuple[int, ...], kinds: str = NUMBERS) -> None:
         first = (0,) * len(shape)
         try:
             out[first] = out[first]
-        except Exception as error:
+        except Exception as error:  # whatever another library raises
             raise InputError(f"out must take values; got {error}") from error
 
 

@@ -222,7 +222,7 @@ def restoring(
             return Outcome(fit, fit.image.copy(), *_heights(fit.image))
     except Cancelled:
         return None
-    except Exception as error:
+    except Exception as error:  # a RuntimeError would be lost, see above
         # The traceback's frames refer to the last iterate and to the tensors of the
         # fit, which are released here, because the error may be kept for long.
         traceback.clear_frames(error.__traceback__)
