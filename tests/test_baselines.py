@@ -286,6 +286,32 @@ def test_a_given_weight_is_a_part_of_the_range(truth):
     np.testing.assert_allclose(baselines.tv(truth, weight=0), truth, atol=1e-3)
 
 
+PSF = np.ones((3, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "without_effect"),
+    [
+        ("nlm", (5.0,), {"noise": "poisson"}),
+        ("tv", (), {"weight": 0.1, "sigma": 5.0, "noise": "poisson"}),
+        ("richardson_lucy", (PSF, 3), {"sigma": 5.0, "noise": "poisson"}),
+        ("wiener", (PSF, 0.1), {"sigma": 5.0, "noise": "poisson"}),
+        ("nlm", (), {"noise": "impulse"}),
+    ],
+)
+def test_what_has_no_effect_is_what_the_docstring_says(name, given, without_effect):
+    method = getattr(baselines, name)
+    image = np.random.default_rng(0).poisson(20, (24, 24)).astype(np.float32)
+    plain = {k: v for k, v in without_effect.items() if k == "weight"}
+    if without_effect == {"noise": "impulse"}:
+        plain = {"noise": "gaussian"}
+    np.testing.assert_array_equal(
+        method(image, *given, **without_effect), method(image, *given, **plain)
+    )
+    text = " ".join(method.__doc__.split())
+    assert "no effect" in text or "without effect" in text or "impulses" in text
+
+
 def test_jpeg_artifacts_go_down(truth, tmp_path):
     path = tmp_path / "small.jpg"
     Image.fromarray(truth.astype(np.uint8)).save(path, quality=10)

@@ -45,13 +45,15 @@ def richardson_lucy(
     Parameters
     ----------
     image, sigma, noise, channel_axis, spatial_dims
-        As in `nlm`; missing pixels have no weight, so nothing is filled in for them.
+        As in `nlm`, but without impulses; missing pixels have no weight, so nothing is
+        filled in for them.
     psf : array_like
         Point spread function, (Y, X) for planes or (Z, Y, X) for volumes, centred on
         the pixel ``side // 2``; it is scaled to sum to one.
     iterations : int, optional
         Number of iterations; where not given, they end when the residual has the
-        variance of the noise (Morozov's discrepancy principle), or after 100.
+        variance of the noise (Morozov's discrepancy principle), or after 100. Where
+        given, `sigma` and `noise` have no effect.
     background : float, "auto" or None
         Value of the image where there is no light, below which the result never is;
         "auto" is 0, or no limit for an image with many values below 0; None is no
@@ -129,7 +131,7 @@ def wiener(
         Weight of the squared Laplacian against the squared residual; where not given,
         the one, from 1e-4 to 100, for which the residual has the variance of the noise
         (Morozov's discrepancy principle); the border does not count, unless the PSF is
-        larger than half the image.
+        larger than half the image. Where given, `sigma` and `noise` have no effect.
 
     Returns
     -------

@@ -41,12 +41,13 @@ def nlm(
         plane is treated by itself; any real dtype, 16 pixels a side or more.
     sigma : float, optional
         Standard deviation of Gaussian noise in the units of the image; estimated
-        where not given.
+        where not given. A given one leaves `noise` without effect.
     noise : str
         "gaussian", "poisson" or "poisson-gaussian"; "auto" looks whether the noise
         grows with the signal. If it does, the generalised Anscombe transform gives it
         the same variance everywhere, and its unbiased inverse transforms the result
-        back.
+        back. "impulse", which `napari_dip.denoise` takes too, stands for "gaussian":
+        the method has no model of impulses, which stay.
     channel_axis : int, "auto" or None
         Axis of colours or channels; "auto" takes a last axis of 3 or 4.
     spatial_dims : int
@@ -108,7 +109,7 @@ def tv(
     weight : float, optional
         Weight of the total variation, as a part of the range of the image (the distance
         of its 0.1 and 99.9 percentiles over 0.9), in place of the one that follows from
-        the noise: more is smoother.
+        the noise: more is smoother. Where given, `sigma` and `noise` have no effect.
 
     Returns
     -------
@@ -204,7 +205,7 @@ def _denoise(
 ) -> Float:
     """Denoise every plane by a method for Gaussian noise of a known sigma."""
     sigma = check("sigma", sigma, float, NoneType, low=0)
-    # Recipes know impulses too, for which these methods have no model.
+    # Recipes know impulses too; see `nlm`.
     check_noise("gaussian" if noise == "impulse" else noise)
     image, layout = read(image, channel_axis, spatial_dims)
 
