@@ -493,11 +493,16 @@ def test_weights_are_saved_and_used(call, noisy, tmp_path, write):
     again = ("replay", tmp_path / "warm.tif", tmp_path / "next.tif", "-o")
     code, _, err = call(*again, tmp_path / "again.tif")
     assert code == 2
-    assert "weights must be those that the result was made with" in err
+    needed = f"made with (--weights), of the SHA-256 {digest(weights)}; got none"
+    assert f"weights must be those that the result was {needed}" in err
     assert call(*again, tmp_path / "again.tif", "--weights", path)[0] == 0
     np.testing.assert_array_equal(
         image_of(tmp_path / "again.tif"), image_of(tmp_path / "warm.tif")
     )
+    without = ("replay", tmp_path / "cold.tif", tmp_path / "next.tif", "-o")
+    code, _, err = call(*without, tmp_path / "other.tif", "--weights", path)
+    assert code == 2
+    assert "weights must not be given (--weights): the result was made without" in err
     code, _, err = call(*first[:3], tmp_path / "b.tif", "--save-weights", path)
     assert code == 2
     assert "exists" in err

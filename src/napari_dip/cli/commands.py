@@ -309,17 +309,22 @@ def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
     planes = [plane for plane in stored.get("planes", []) if isinstance(plane, dict)]
     keys = ("began from weights", SHARED_WEIGHTS)
     used = (plane[key] for plane in planes for key in keys if key in plane)
-    needed = str(next(used, None))
+    needed = next(used, None)
+    if needed is None and weights is not None:
+        raise InputError(
+            "weights must not be given (--weights): the result was made without; got "
+            f"{weights.name}"
+        )
     begun_from = None
     if weights is not None:
         from napari_dip.io import checkpoint
         from napari_dip.prior.snapshot import digest
 
         begun_from = digest(checkpoint.read(weights, "weights")[0])
-    if str(begun_from) != needed:
+    if begun_from != needed:
         raise InputError(
             "weights must be those that the result was made with (--weights), of the "
-            f"SHA-256 {needed}; got {begun_from}"
+            f"SHA-256 {needed}; got {begun_from or 'none'}"
         )
 
 
