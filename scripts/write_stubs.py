@@ -24,7 +24,7 @@ HEAD = '''"""The task functions as type checkers and editors see them.
 Written by scripts/write_stubs.py from the recipes; there is no such module at run time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray

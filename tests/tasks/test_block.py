@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -302,8 +303,9 @@ def test_a_job_of_several_fits_has_no_state(noisy):
         denoise(noisy, state=state, **FIXED)
     with pytest.raises(InputError, match="state: is of one fit; got restarts=2"):
         denoise(noisy[0], state=state, restarts=2, **FIXED)
-    with pytest.raises(InputError, match="state must be a dict of tensors"):
-        denoise(noisy[0], state=3, **FIXED)
+    for wrong, name in ((3, "int"), (MappingProxyType({}), "mappingproxy")):
+        with pytest.raises(InputError, match=f"state must be a dict .*; got {name}$"):
+            denoise(noisy[0], state=wrong, **FIXED)
 
 
 @pytest.mark.usefixtures("small_fits")

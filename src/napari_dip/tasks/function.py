@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def function(task: Task) -> Callable[..., Any]:
         architecture: Generates | dict[str, Any] | None = None,
         stop: Rule | dict[str, Any] | None = None,
         weights: Mapping[str, Tensor] | None = None,
-        state: Mapping[str, Any] | None = None,
+        state: MutableMapping[str, Any] | None = None,
         analysis: Analysis | Sequence[Any] | None = None,
         progress: bool = False,
         callback: Callable[[Iterate], Any] | None = None,
@@ -173,12 +173,16 @@ def overriding(
                 f"{name} must be a value of napari_dip.prior, what a fit's settings "
                 f"say of one, or None; got {value!r}"
             )
-    for name, value in (("weights", weights), ("state", state)):
-        if value is not None and not isinstance(value, Mapping):
-            raise InputError(
-                f"{name} must be a dict of tensors, from a fit, or None; got "
-                f"{type(value).__name__}"
-            )
+    if weights is not None and not isinstance(weights, Mapping):
+        raise InputError(
+            f"weights must be a dict of tensors, from a fit, or None; got "
+            f"{type(weights).__name__}"
+        )
+    if state is not None and not isinstance(state, MutableMapping):
+        raise InputError(
+            f"state must be a dict of tensors, from a fit, one to be filled, or None; "
+            f"got {type(state).__name__}"
+        )
     analyses = () if analysis is None else read(analysis)
     return Overrides(architecture, stop, weights, state, analyses)
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,10 +186,10 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def record_of(state: State | None) -> Record | None:
+def record_of(state: MutableMapping[str, Any] | None) -> Record | None:
     """Return the record that a state is, None where it is that of a single fit."""
-    is_record = isinstance(state, MutableMapping) and (JOB in state or not state)
-    return Record(cast(MutableMapping[str, State], state)) if is_record else None
+    is_record = state is not None and (JOB in state or not state)
+    return Record(state) if is_record else None
 
 
 def facts_of(fit: Fit) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,9 +94,10 @@ class Overrides:
     weights: Mapping[str, Tensor] | None = None
     """Weights of the network that every fit begins from; or networks that planes share,
     to restore planes of the same kind with."""
-    state: Mapping[str, Any] | None = None
+    state: MutableMapping[str, Any] | None = None
     """State of the only fit of a job, from `Iterate.checkpoint`, to go on from; or a
-    mapping that keeps what a job has done, see `napari_dip.tasks.record.Record`."""
+    mapping, empty at first, that is filled with what a job has done, see
+    `napari_dip.tasks.record.Record`."""
     analysis: tuple[Analysis, ...] = ()
     """What is known about the image already, one for each group of channels; empty
     where it is to be found out."""
