@@ -204,12 +204,25 @@ def open_image(
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
-    """Open an image, as `read` takes it, without reading its pixels.
+    """Open an image with its lower resolutions, without reading its pixels.
 
-    Returned are the header of the image at its full resolution, and dask arrays: the
-    image at its full resolution, then at every lower one that the file has.  It is None
-    where pixels can only be read at once, see `open_image`, and without the extra zarr,
-    which brings dask.
+    Parameters
+    ----------
+    path : str or Path
+        As for `read`.
+
+    Returns
+    -------
+    tuple or None
+        The header of the image at its full resolution, and a list of dask arrays in the
+        axes of the header: the image at its full resolution, then at every lower one
+        that the file has.  None where pixels can only be read at once, see
+        `open_image`, and without the extra zarr, which brings dask.
+
+    Raises
+    ------
+    FileError
+        As for `open_image`.
     """
     levels: Levels | None = _by_format("open_levels", Path(path))
     try:

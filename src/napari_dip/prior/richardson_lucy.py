@@ -74,9 +74,35 @@ def richardson_lucy(
 ) -> Tensor:
     """Return the Richardson-Lucy estimate on the canvas, non-negative.
 
-    There are at most so many iterations: a channel is complete once its mean of ``(A(x)
-    - y)^2`` is no more than the variance of its noise (Morozov's discrepancy
-    principle).  Without a first estimate they begin with a constant image.
+    A channel is complete once its mean of ``(A(x) - y)^2`` is no more than the variance
+    of its noise (Morozov's discrepancy principle).
+
+    Parameters
+    ----------
+    blur : Convolution
+        The blur A.
+    measurement : Tensor
+        y, (1, C, *sides); negative values count as zero.
+    weight : Tensor
+        Of y, (1, 1, *sides); missing values have the weight 0.
+    iterations : int
+        At most so many.
+    variance : sequence of float
+        Of the noise of every channel; where it is empty all iterations are done.
+    first_estimate : Tensor, optional
+        (1, C, *canvas), not negative; a constant image where there is none.
+
+    Returns
+    -------
+    Tensor
+        The estimate, (1, C, *canvas), not negative.
+
+    Notes
+    -----
+    Richardson, Bayesian-based iterative method of image restoration (1972); Lucy, An
+    iterative technique for the rectification of observed distributions (1974); for the
+    weights Bertero and Boccacci, A simple method for the reduction of boundary effects
+    in the Richardson-Lucy approach (2005).  See `Iteration`.
     """
     iterate = Iteration(blur, measurement, weight)
     x = iterate.start(first_estimate)

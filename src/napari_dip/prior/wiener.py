@@ -34,8 +34,20 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     volume a block has `DEPTH` planes, and another one begins at every plane.  Channels
     are filtered as the principal components of the pilot's.
 
-    Images are float32, (1, C, Y, X) or (1, C, Z, Y, X), with `SIDE` pixels or more
-    along Y and X.  The noise must be independent between pixels and channels.
+    Parameters
+    ----------
+    noisy : Tensor
+        float32, (1, C, Y, X) or (1, C, Z, Y, X), with `SIDE` pixels or more along Y and
+        X.  Its noise must be independent between pixels and channels.
+    pilot : Tensor
+        The estimate, of the same shape.
+    variance : Tensor
+        Of the noise at every pixel, of the same shape.
+
+    Returns
+    -------
+    Tensor
+        The filtered image, of the same shape.
 
     Notes
     -----

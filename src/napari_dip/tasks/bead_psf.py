@@ -99,6 +99,16 @@ def bead_psf(
     ------
     InputError
         If an argument is not acceptable, or there are too few such beads; a ValueError.
+
+    Notes
+    -----
+    Beads are the local maxima of the image, smoothed by a Gaussian of one pixel, that
+    stand out from its noise and are not much fainter than the brightest.  They are
+    aligned to their average, to a twentieth of a pixel, by
+    `skimage.registration.phase_cross_correlation`.  Those whose correlation with the
+    average is far below that of the others are left out.  The extent of the beads is
+    taken out by the iterations of Richardson (1972) and Lucy (1974), which end at the
+    noise of the outermost pixels.
     """
     parameters = BeadParameters(
         shape=shape,  # type: ignore[arg-type]  # checked, and a tuple then

@@ -67,9 +67,20 @@ def forecast(
 ) -> Forecast:
     """Return what a run will take.
 
-    A piece is the same arrays cut to a part of one plane: it tells what kind of image
-    this is, and on it steps are timed.  Then only the shapes of the arrays are looked
-    at.
+    Parameters
+    ----------
+    recipe : Recipe
+        Parameters of the task.
+    arrays : sequence of array_like
+        The arrays of the task, in its order.
+    piece : sequence of array_like, optional
+        The same arrays cut to a part of one plane: it tells what kind of image this is,
+        and on it steps are timed.  Then only the shapes of `arrays` are looked at.
+
+    Returns
+    -------
+    Forecast
+        Memory in bytes and wall times in seconds.
 
     Raises
     ------

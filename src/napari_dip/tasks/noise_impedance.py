@@ -33,14 +33,15 @@ class Impedance:
     """Learning curves of four targets."""
 
     steps: NDArray[np.int64]
-    """Iterations, from 1."""
+    """Iterations, (N,), from 1 to those of the longest fit."""
     curves: dict[str, NDArray[np.float64]]
-    """For each of `KINDS` the mean squared error at every step, of an image scaled
-    to [0, 1]."""
+    """For each of `KINDS` the mean squared error at every step, (N,), of an image
+    scaled to [0, 1]; NaN after the end of a fit that was stopped."""
     targets: dict[str, Float] = field(repr=False)
+    """For each of `KINDS` what was fitted, float32 in [0, 1], of the shape of the
+    input."""
     images: dict[str, Float] = field(repr=False)
-    """What was fitted, and what the fit had become at the end, float32 in [0, 1],
-    in the layout of the input."""
+    """What the fit had become at the end, likewise."""
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the curves over the logarithm of the iteration.
@@ -77,6 +78,15 @@ class Impedance:
             The file; its ending does not matter.
         kind : {"csv", "png", "svg", "pdf"}
             What to write.
+
+        Raises
+        ------
+        InputError
+            If the kind is another one; a ValueError.
+        DipError
+            If a plot is asked for and matplotlib is not installed.
+        OSError
+            If the file cannot be written.
         """
         check("kind", kind, choices=FORMATS)
         if kind != "csv":
