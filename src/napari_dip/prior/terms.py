@@ -114,6 +114,9 @@ class Huber(Term):
     """Squared error up to `delta`, linear beyond (Huber, 1964)."""
 
     delta: float = 0.05
+    """In the units of the measurement.  The default is nearly the absolute error, also
+    where these are standard deviations of the noise: what statistics takes there,
+    1.345, was no better; see docs/development/experiments.md."""
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value."""
