@@ -86,6 +86,15 @@ def test_what_holds_no_image_is_refused(tmp_path, write):
         names(tmp_path, tmp_path / "absent")
     with pytest.raises(InputError, match="holds no image"):
         names(tmp_path, tmp_path / "*.png")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="holds no image; accepted are"):
+        names(tmp_path, tmp_path / "in")
+    write(tmp_path / "in" / "out" / "b.tif")
+    with pytest.raises(InputError, match="holds no image; accepted are"):
+        find("image", [tmp_path / "in"], {}, tmp_path / "in" / "out")
+    write(tmp_path / "in" / "day1" / "b.tif")
+    with pytest.raises(InputError, match="but folders within it do; --recursive looks"):
+        names(tmp_path, tmp_path / "in")
     with pytest.raises(InputError, match="mask must be a file or a folder"):
         names(tmp_path, tmp_path / "a.tif", others={"mask": tmp_path / "absent"})
     write(tmp_path / "other" / "a.tif", 1)

@@ -49,12 +49,9 @@ def find(
     for source in inputs:
         base, paths = _files(source, recursive)
         paths = [path for path in paths if path == source or _is_image(path)]
-        if not paths:
-            raise InputError(
-                f"{source} holds no image; accepted are {', '.join(files.READABLE)} "
-                "and the folders of OME-Zarr"
-            )
         place = atomic.without_links(output)
+        if not paths:
+            raise InputError(_without_image(source, place))
         pairs = [(path, atomic.without_links(path)) for path in paths]
         outside = [pair for pair in pairs if place not in (pair[1], *pair[1].parents)]
         if not outside:
@@ -90,6 +87,21 @@ def passed_over(
         others |= {path for path in paths if path != source and not _is_image(path)}
     return sorted(
         path for path in others if place not in atomic.without_links(path).parents
+    )
+
+
+def _without_image(source: Path, output: Path) -> str:
+    """Return what to tell of an input in which no image has been found."""
+    deeper = _within(source, True) if source.is_dir() else ()
+    for path in filter(_is_image, deeper):
+        if output not in atomic.without_links(path).parents:
+            return (
+                f"{source} holds no image itself, but folders within it do; "
+                "--recursive looks into them"
+            )
+    return (
+        f"{source} holds no image; accepted are {', '.join(files.READABLE)} "
+        "and the folders of OME-Zarr"
     )
 
 
