@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from napari_dip.batch import run as batch_run
 from napari_dip.batch.file_run import FileRun
-from napari_dip.batch.manifest import NAME
+from napari_dip.batch.manifest import NAME, digest
 from napari_dip.batch.stop import Stop
 from napari_dip.io import atomic, files
 from napari_dip.tasks import block
@@ -99,6 +100,50 @@ def test_what_has_changed_is_done_again(call, folder, tmp_path, runs, write):
     runs.clear()
     assert call(*command, "--seed", "1")[0] == 0
     assert runs == ["0.tif", "1.tif", "2.tif"]
+
+
+def test_an_image_in_several_files_is_done_again_when_any_has_changed(
+    call, tmp_path, runs
+):
+    names = [f"p{part}.ome.tif" for part in range(3)]
+    ids = [f"urn:uuid:{part:08d}-0000-0000-0000-000000000000" for part in range(3)]
+    planes = "".join(
+        f'<TiffData FirstC="{part}"><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for part, (name, uuid) in enumerate(zip(names, ids, strict=True))
+    )
+
+    def put(part, seed):
+        text = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{ids[part]}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            'DimensionOrder="XYZCT" Type="uint8" SizeX="20" SizeY="16" SizeZ="1" '
+            f'SizeC="3" SizeT="1">{planes}</Pixels></Image></OME>'
+        )
+        data = np.random.default_rng(seed).integers(100, 120, (16, 20), np.uint8)
+        path = tmp_path / "in" / names[part]
+        path.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(path, data, description=text, metadata=None)
+
+    command = ("batch", "denoise", tmp_path / "in", "-o", tmp_path / "out", *SHORT)
+    put(0, 0)
+    put(1, 1)
+    call(*command)
+    # Every one of these makes another image: the last is a file that was missing.
+    for part in (1, 0, 2):
+        runs.clear()
+        call(*command)
+        assert runs == []
+        put(part, 9)
+        assert call(*command)[0] == 0
+        assert runs == ["p0.ome.tif"]
+
+
+def test_the_manifest_of_an_image_in_one_file_speaks_of_no_other(
+    call, folder, tmp_path
+):
+    call("batch", "denoise", folder / "0.tif", "-o", tmp_path / "out", *SHORT)
+    inputs = entries(tmp_path / "out")["0.tif"]["inputs"]
+    assert inputs == {"image": {"sha256": digest(folder / "0.tif"), "series": None}}
 
 
 def test_another_version_does_all_again(call, folder, tmp_path, runs, monkeypatch):

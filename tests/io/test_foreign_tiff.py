@@ -692,6 +692,8 @@ def test_ome_tiff_with_its_companion(tmp_path):
     assert (image.header.scale, image.header.notes) == ((0.1, 0.1), ())
     _, (level,) = files.open_levels(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(level, STACK[0])
+    parts = [tmp_path / name for name in ("a.ome.tif", "set.companion.ome")]
+    assert files.parts_of(parts[0]) == parts
 
 
 def test_companion_that_is_too_large_for_metadata(tmp_path, monkeypatch):

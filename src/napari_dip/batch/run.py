@@ -25,7 +25,7 @@ from napari_dip.batch.share import (
 )
 from napari_dip.batch.stop import Stop
 from napari_dip.errors import DipError, InputError, fault
-from napari_dip.io import atomic
+from napari_dip.io import atomic, files
 from napari_dip.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -148,10 +148,24 @@ def request(run: FileRun) -> Entry:
         "weights": None if weights is None else digest(weights),
         "share": run.keep.share,
         "inputs": {
-            name: {"sha256": digest(path), "series": run.series.get(name)}
+            name: _content(path) | {"series": run.series.get(name)}
             for name, path in run.sources.items()
         },
     }
+
+
+def _content(path: Path) -> Entry:
+    """Return the hash of a file, and those of the others that its image is in.
+
+    One that is missing has none: the image is another once the file is there.
+    """
+    content: Entry = {"sha256": digest(path)}
+    _, *others = files.parts_of(path)
+    if others:
+        content["others"] = [
+            (part.name, digest(part) if part.is_file() else None) for part in others
+        ]
+    return content
 
 
 def process(
@@ -175,9 +189,9 @@ def process(
             entry["shared"] = result.shared
     except Exception as error:  # noqa: BLE001  # one bad file does not end a batch
         entry = failure(fault(error))
-    files = {name: str(path) for name, path in run.sources.items()}
+    sources = {name: str(path) for name, path in run.sources.items()}
     seconds = round(time.perf_counter() - since, 3)
-    return entry | {"files": files, "seconds": seconds, "warnings": warnings}
+    return entry | {"files": sources, "seconds": seconds, "warnings": warnings}
 
 
 def failure(text: str) -> Entry:

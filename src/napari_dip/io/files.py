@@ -85,7 +85,8 @@ def images_in(path: Path) -> tuple[list[tuple[Path, int | None]], list[Path]]:
         Path and series, as `read` takes them: images in an OME-Zarr have paths of
         their own, those in a TIFF have numbers.
     parts : list of Path
-        The file itself, and the others of an OME-TIFF that is in several.
+        The file itself, and the others that an OME-TIFF in several names, of which
+        some may be missing.
     """
     reader = _module(path)
     if reader is zarr:
@@ -95,7 +96,10 @@ def images_in(path: Path) -> tuple[list[tuple[Path, int | None]], list[Path]]:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Return the files that an image is in: one, or several of an OME-TIFF."""
+    """Return the files that an image is in: one, or several of an OME-TIFF.
+
+    Of these some may be missing.
+    """
     try:
         return images_in(path)[1] if path.is_file() else [path]
     except FileError:

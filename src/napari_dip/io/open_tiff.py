@@ -269,6 +269,7 @@ def _description(file: OpenTiff, path: Path) -> ElementTree.Element | None:
             return root
         name = companion.get("MetadataFile", "")
         if text := _companion(path, name):
+            file.others.append(name)
             return ElementTree.fromstring(text)
     except ElementTree.ParseError:
         file.notes.append(UNFIT.format(path.name))

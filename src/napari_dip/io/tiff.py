@@ -45,9 +45,13 @@ def read_header(
 
 
 def contents(path: Path) -> tuple[int, list[Path]]:
-    """Return how many images a TIFF holds, and the other files that they are in."""
+    """Return how many images a TIFF holds, and the other files that they are in.
+
+    Among these are files that do not exist, and one that holds the metadata alone.
+    """
     with opened(path) as file:
-        return len(file.images), [path.parent / name for name in file.others]
+        names = dict.fromkeys([*file.others, *file.missing])
+        return len(file.images), [path.parent / name for name in names if name]
 
 
 def read(path: Path, series: int | None = None, *, colours: bool = True) -> Image:
