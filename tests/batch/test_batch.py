@@ -154,6 +154,19 @@ def test_another_version_does_all_again(call, folder, tmp_path, runs, monkeypatc
     assert len(runs) == 6
 
 
+def test_files_in_folders_within_a_folder_are_told_with_these(
+    call, folder, tmp_path, write
+):
+    for day in ("day1", "day2"):
+        write(folder / day / "1.tif", shape=(8, 8))
+        (folder / day / "bad.tif").write_bytes(b"II*\0")
+    command = ("batch", "denoise", folder, "-o", tmp_path / "out", "--recursive")
+    _, _, err = call(*command, *SHORT)
+    for name in ("day1/1.tif", "day2/1.tif", "day1/bad.tif", "day2/bad.tif"):
+        assert f"error: {name}: " in err
+    assert "error: bad.tif" not in err
+
+
 def test_bad_files_are_passed_over(call, folder, tmp_path, write, monkeypatch):
     (folder / "0.tif").write_bytes(b"II*\0")
     write(folder / "1.tif", shape=(8, 8))

@@ -207,7 +207,7 @@ def _report(batch: Batch, work: Work, results: Results) -> int:
         for name, entry in batch.run(work):
             counts["skipped" if entry.get("skipped") else entry["state"]] += 1
             shared += bool(entry.get("shared"))
-            _describe(batch.output / name, entry, results)
+            _describe(batch.output, name, entry, results)
     except KeyboardInterrupt:
         interrupted = True
     counts["left"] = len(batch.items) - counts.total()
@@ -224,15 +224,16 @@ def _report(batch: Batch, work: Work, results: Results) -> int:
     return STOPPED if stopped else FAILED if counts[manifest.FAILED] else 0
 
 
-def _describe(target: Path, entry: Entry, results: Results) -> None:
+def _describe(output: Path, name: str, entry: Entry, results: Results) -> None:
     from napari_dip.batch import manifest
     from napari_dip.io import provenance
 
+    target = output / name
     if not results.quiet:
         for text in entry.get("warnings", []):
-            warn(of_file(target.name, text))
+            warn(of_file(name, text))
     if entry["state"] == manifest.FAILED:
-        say(f"error: {of_file(target.name, entry['error'])}")
+        say(f"error: {of_file(name, entry['error'])}")
     done = entry["state"] != manifest.FAILED and not entry.get("skipped")
     if results.json:
         put_json(provenance.dumps({"output": str(target), **entry}))
