@@ -146,7 +146,13 @@ def test_free_memory_of_other_systems(monkeypatch, system, free):
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(30, "30 bytes"), (3e3, "2.9 KiB"), (5e7, "47.7 MiB"), (3e8, "0.3 GiB")],
+    [
+        (30, "30 bytes"),
+        (3e3, "2.9 KiB"),
+        (5e7, "47.7 MiB"),
+        (3e8, "286.1 MiB"),
+        (2**30, "1.0 GiB"),
+    ],
 )
 def test_sizes_of_memory_are_told_in_units_that_show_them(count, text):
     assert machine.gibibytes(count) == text

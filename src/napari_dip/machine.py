@@ -97,9 +97,9 @@ def _free_memory() -> int | None:
 
 
 def gibibytes(count: float) -> str:
-    """Return a number of bytes as text, in GiB if it is not much less than one."""
+    """Return a number of bytes as text, in GiB or the largest unit it fills."""
     for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if count >= size / 10:
+        if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count:.0f} bytes"
 
