@@ -5,7 +5,8 @@ import pytest
 import tifffile
 
 from napari_dip.batch.file_run import FileRun
-from napari_dip.io import files
+from napari_dip.errors import FileError
+from napari_dip.io import files, provenance
 from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.run import get
 from tests.slow import slow_but
@@ -65,6 +66,24 @@ def test_the_result_is_that_of_the_whole(
     assert parts.header.axes == whole.header.axes
     assert parts.header.provenance["recipe"]["share"] == share
     assert result.facts["shape"] == [2, 48, 300]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_file_that_cannot_be_hashed_costs_no_fit(
+    tmp_path, source, monkeypatch, large
+):
+    def fail(array):
+        raise FileError("stack.ome.tif cannot be read")
+
+    monkeypatch.setattr(provenance, "digest", fail)
+    if large:
+        monkeypatch.setattr(files, "_LARGE", 0)
+    run = FileRun(get("denoise"), QUICK, {"image": source}, tmp_path / "out.ome.tif")
+    iterates = []
+    with pytest.raises(FileError, match="cannot be read"):
+        run.run(iterates.append, warnings.append)
+    assert iterates == []
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
 @pytest.mark.slow

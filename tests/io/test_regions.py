@@ -640,6 +640,19 @@ def test_digest_of_a_file_is_that_of_its_pixels(tmp_path, monkeypatch):
     assert provenance.digest(pixels) == provenance.digest(STACK)
 
 
+def test_an_image_is_hashed_in_parts_that_fit_into_the_free_memory(
+    tmp_path, monkeypatch
+):
+    """Copies in float32 are counted in a region, which is nine bytes for one here."""
+    image = np.arange(2**20, dtype=np.uint8).reshape(1024, 1024)
+    files.write(tmp_path / "a.tif", image)
+    pixels = files.open_image(tmp_path / "a.tif").data
+    monkeypatch.setattr(limits, "free_memory", lambda: 2**22)
+    with pytest.raises(FileError, match=r"takes 9\.0 MiB of memory; 4\.0 MiB are"):
+        pixels[:]
+    assert provenance.digest(pixels) == provenance.digest(image)
+
+
 # -- memory -----------------------------------------------------------------------
 
 MEASURED = """

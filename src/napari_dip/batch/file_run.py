@@ -177,13 +177,14 @@ class FileRun:
 
         if self.uncertainty is not None:
             self._check_uncertainty(opened)
+        inputs = opened.inputs  # what cannot be read costs no fit
         with device_errors():  # what is made of its iterates can fail, too
             fit = self.followed(fitting, lambda it: kept.see(it, stop(it)), progress)
         kept.ended()
         for warning in fit.warnings:
             warn(warning)
         fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
-        about = (opened.inputs, opened.from_file, self.objects)
+        about = (inputs, opened.from_file, self.objects)
         return fit, provenance.describe(opened.of_file, fit, *about)
 
     def _check_uncertainty(self, opened: Opened) -> None:

@@ -46,6 +46,17 @@ def check_room(header: Header, name: str) -> None:
     check_memory(needed, f"{name} holds an image of shape {header.shape}")
 
 
+def readable_at_once(itemsize: int, most: int) -> int:
+    """Return how many bytes of values may be read at once, up to `most`.
+
+    That is half of what `check_room` lets pass: the free memory may shrink meanwhile.
+    """
+    free = free_memory()
+    if free is None:
+        return most
+    return min(most, free // 2 * itemsize // (itemsize + _BYTES_PER_VALUE))
+
+
 def check_memory(needed: int, what: str) -> None:
     """Raise if something takes more bytes than are free."""
     free = free_memory()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip import __version__
 from napari_dip.errors import InputError
+from napari_dip.io import limits
 from napari_dip.io.regions import boxes, slab_sides
 from napari_dip.tasks.recipe import Parameters, Recipe
 
@@ -35,8 +36,8 @@ _KINDS: dict[str, type] = {
 }
 """What the provenance holds under its keys, where it has them."""
 
-_AT_ONCE = 2**25
-"""Bytes of an array that are read at once."""
+_AT_ONCE, _LEAST = 2**25, 2**16
+"""Most bytes of an array that are read at once, and least, however few are free."""
 
 _DEEPEST = 50
 """How deep containers may lie in each other in the provenance of a file."""
@@ -114,7 +115,9 @@ def describe_inputs(
 def digest(array: NDArray[Any]) -> str:
     """Return the SHA-256 of an array's values in C order, read in parts if lazy."""
     sha = hashlib.sha256()
-    sides = slab_sides(array.shape, array.dtype.itemsize, _AT_ONCE)
+    itemsize = array.dtype.itemsize
+    room = max(limits.readable_at_once(itemsize, _AT_ONCE), _LEAST)
+    sides = slab_sides(array.shape, itemsize, room)
     for box in boxes(array.shape, sides):
         sha.update(np.ascontiguousarray(array[box]).data)
     return sha.hexdigest()
