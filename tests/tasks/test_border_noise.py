@@ -10,7 +10,7 @@ from napari_dip import InputError, denoise
 from napari_dip.tasks import windows
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe, analyse
-from napari_dip.tasks.neighbours import guide
+from napari_dip.tasks.neighbours import guide, stacked
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.tiles import Block
 from napari_dip.tasks.unevenness import NUMBERS, Unevenness
@@ -227,9 +227,9 @@ def test_neighbours_are_made_even_as_well(random):
     uneven = Unevenness((96, 96), (0, 0), (1, 0, 1))
     part = (slice(0, 32), slice(40, 80))
     index = [job.layout.within(next(iter(job.layout.indices())), part)]
-    plain = guide(job, known, index, 1)
+    plain = guide(job, known, index, stacked(job, index), 1)
     numbers = dataclasses.replace(known, unevenness=uneven.to_numbers())
-    even = guide(job, numbers, index, 1)
+    even = guide(job, numbers, index, stacked(job, index), 1)
     np.testing.assert_allclose(even, plain.numpy() / uneven.factors(part), rtol=1e-5)
 
 

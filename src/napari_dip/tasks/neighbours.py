@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from napari_dip.tasks.arrays import Index, Layout
 from napari_dip.tasks.channels import CERTAIN, REACH
 from napari_dip.tasks.patches import patches_at
 from napari_dip.tasks.plane import Pixels, per_channel
+from napari_dip.tasks.scaling import scale_of, varying_values
 from napari_dip.tasks.stretch import Stretch
 from napari_dip.tasks.task import Job
 from napari_dip.tasks.unevenness import Unevenness
@@ -31,19 +33,29 @@ SAMPLES = 40_000
 LEAST_GAIN = 0.003
 """Part of the error that neighbours have to take away."""
 
+BLANK, MORE = 0.01, 10
+"""Part of a plane that has another value than most of it, up to which it is blank, as
+there may be hot pixels; and how many times as much a plane beside it has at least."""
 
-def around(layout: Layout, index: Index, count: int) -> list[Index]:
-    """Return the same part of so many planes on either side of a plane.
+BEYOND = 1.0
+"""Ranges of values by which a plane lies outside that of others, from which on it tells
+nothing of them: a shutter that was open for too long, and not what bleaches."""
 
-    They lie along the last axis before the spatial ones, which is reflected at its
-    ends.
+FURTHER = 2
+"""How many times as far as usual a plane is looked for that stands for such ones."""
+
+
+def beside(layout: Layout, index: Index, step: int) -> Index:
+    """Return the same part of the plane that lies so many further.
+
+    The planes lie along the last axis before the spatial ones, which is reflected at
+    its ends.
     """
     axis = layout.leading_axes[-1]
     last, plane = layout.shape[axis] - 1, index[axis]
     assert isinstance(plane, int)
-    places = [plane + step for n in range(1, count + 1) for step in (-n, n)]
-    reflected = [last - abs(last - abs(place)) for place in places]
-    return [(*index[:axis], max(p, 0), *index[axis + 1 :]) for p in reflected]
+    place = last - abs(last - abs(plane + step))
+    return (*index[:axis], max(place, 0), *index[axis + 1 :])
 
 
 def most(layout: Layout) -> int:
@@ -60,14 +72,82 @@ def wanted(layout: Layout, asked: int | str) -> int:
 def related(job: Job, stack: Pixels, windows: Sequence[Index]) -> bool:
     """Return whether neighbouring planes help to predict a plane, in every channel.
 
-    A channel of one value needs no prediction.
+    A channel of one value needs no prediction.  Windows beside which no plane shows
+    anything are left out.
     """
-    try:
-        others = stacked(job, [around(job.layout, index, 1)[1] for index in windows])
-    except InputError:
-        return False  # one of them cannot be read
-    pairs = zip(stack.values, others.values, strict=True)
+    channels = range(job.layout.channels)
+    values = stack.values.astype(np.float64)
+    used = varying_values(values, stack.known(channels), stack.constant)
+    scale = scale_of(values, used, unit=False, together=False)
+    seen, others = [], []
+    for number, index in enumerate(windows):
+        found = _shown(job, index, _window(stack, number), channels, scale, 1, 1)
+        seen += [number] * len(found)
+        others += found
+    if not others:
+        return False
+    pairs = zip(stack.values[:, seen], Pixels.stacked(others).values, strict=True)
     return all(helps(*pair) for pair in pairs if _varies(pair[0]))
+
+
+def _window(stack: Pixels, number: int) -> Pixels:
+    """Return one of the parts of planes that have been `stacked`."""
+    return stack.part((slice(None), number))
+
+
+def _shown(
+    job: Job,
+    index: Index,
+    own: Pixels,
+    channels: Sequence[int],
+    scale: tuple[Any, ...],
+    side: int,
+    count: int,
+) -> list[Pixels]:
+    """Return the same part of the next planes on one side that show anything of it.
+
+    These are up to `count`, in some channels; the side is -1 or 1, and `own` is the
+    part itself.  Planes that cannot be read show nothing.
+    """
+    found: list[Pixels] = []
+    for step in range(1, FURTHER * count + 1):
+        other = beside(job.layout, index, side * step)
+        if len(found) == count or (step > count and other == index):
+            continue
+        try:
+            pixels = job.pixels(other)
+        except InputError:
+            continue  # which is told when it is its turn
+        assert pixels is not None
+        part = pixels.of_channels(channels)
+        if shows(own, part, scale):
+            found.append(part)
+    return found
+
+
+def shows(own: Pixels, other: Pixels, scale: tuple[Any, ...]) -> bool:
+    """Return whether another plane may show something of a plane, in every channel.
+
+    Both are (C, Y, X); the scale has offset and span of every channel.  A plane does
+    not where it is blank and most of the other varies, or where it alone lies far
+    outside the range of values.  Of channels that do not vary nothing is asked.
+    """
+    for channel, (offset, span) in enumerate(zip(*scale[:2], strict=True)):
+        varying = (~own.constant[channel] & np.isfinite(own.values[channel])).mean()
+        if not varying:
+            continue
+        differing, distances = [], []
+        for pixels in (own, other):
+            values = pixels.values[channel].astype(np.float64)
+            known = values[np.isfinite(values)]
+            level = np.median(known) if known.size else offset
+            differing.append(np.count_nonzero(known != level) / values.size)
+            distances.append(abs((level - offset) / span - 0.5) - 0.5)
+        # Where photons are few, most of a plane has one value, which is not blank.
+        few = differing[0] > MORE * BLANK and differing[1] <= BLANK
+        if (few and varying > 0.5) or distances[0] <= BEYOND < distances[1]:
+            return False
+    return True
 
 
 def _varies(channel: NDArray[Any]) -> bool:
@@ -113,10 +193,13 @@ def stacked(job: Job, windows: Sequence[Index]) -> Pixels:
     return Pixels.stacked([part for part in parts if part is not None])
 
 
-def guide(job: Job, analysis: Analysis, windows: Sequence[Index], count: int) -> Tensor:
+def guide(
+    job: Job, analysis: Analysis, windows: Sequence[Index], stack: Pixels, count: int
+) -> Tensor:
     """Return what lies in the neighbours of parts of planes, (N, 2 count C, Y, X).
 
-    Scaled as the planes are; 0.5 where nothing is known.
+    Scaled as the planes are; 0.5 where nothing is known.  The next planes stand for
+    those that show nothing.  `stack` has the parts themselves, (C, N, Y, X).
     """
     import torch
 
@@ -124,16 +207,16 @@ def guide(job: Job, analysis: Analysis, windows: Sequence[Index], count: int) ->
     stretch = Stretch.of(spreads) if spreads else None
     uneven = Unevenness.of(analysis.unevenness) if analysis.unevenness else None
     images = []
-    for index in windows:
-        planes = []
-        for other in around(job.layout, index, count):
-            try:
-                pixels = job.pixels(other)
-                assert pixels is not None
-                plane = pixels.values
-            except InputError:
-                plane = job.unread(other)  # which is told when it is its turn
-            values = plane[list(analysis.channels)].astype(np.float64)
+    for number, index in enumerate(windows):
+        own, planes = _window(stack, number), []
+        sides = [
+            _shown(job, index, own, analysis.channels, analysis.scale, side, count)
+            for side in (-1, 1)
+        ]
+        for step, side in itertools.product(range(count), sides):
+            known = step < len(side)
+            values = side[step].values if known else np.full(own.values.shape, np.nan)
+            values = values.astype(np.float64)
             scaled = (values - per_channel(offset, values)) / per_channel(span, values)
             if stretch is not None:
                 scaled = stretch.stretch(scaled)

@@ -130,7 +130,7 @@ def error_on(
             used = plane.noisy
             if not used.any():
                 continue
-            average = _predict(job, shared, index, plane)
+            average = _predict(job, shared, index, plane, pixels)
             difference = (average[0].cpu().numpy() - plane.values)[used]
             spread = plane.values[used].var()
             errors.append(float(np.square(difference).mean() / max(spread, 1e-20)))
@@ -161,7 +161,7 @@ def restore(
         deviation = np.zeros_like(image) if job.uncertain else None
         core = relative(tile.core, tile.seen)
     else:
-        average = _predict(job, shared, index, plane)
+        average = _predict(job, shared, index, plane, pixels)
         part = relative(tile.filtered, tile.seen)
         plan = _plan(job, shared, index, plane.cut(part))
         averages = [average[:, :, *part]]
@@ -188,8 +188,12 @@ def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
     return job.plan(plane, block, shared.analysis, shared.preset)
 
 
-def _predict(job: Job, shared: Shared, index: Index, plane: Plane) -> Tensor:
-    code = code_at(job, shared.preset, shared.analysis, [index], shared.neighbours)
+def _predict(
+    job: Job, shared: Shared, index: Index, plane: Plane, pixels: Pixels
+) -> Tensor:
+    stack = Pixels.stacked([pixels.of_channels(shared.channels)])
+    given = shared.preset, shared.analysis, [index], stack
+    code = code_at(job, *given, shared.neighbours)
     return shared.predictor(_plan(job, shared, index, plane).problem, code)
 
 
@@ -198,14 +202,15 @@ def code_at(
     preset: Preset,
     analysis: Analysis,
     windows: Sequence[Index],
+    stack: Pixels,
     neighbours: int,
 ) -> Code:
-    """Return what a network sees of parts of planes, with their neighbours."""
+    """Return what a network sees of parts of planes, (C, N, Y, X), with neighbours."""
     code = preset.code
     if not neighbours:
         return code
     from napari_dip.prior.codes import BlindSpot
 
-    seen = guide(job, analysis, windows, neighbours)
+    seen = guide(job, analysis, windows, stack, neighbours)
     assert isinstance(code, BlindSpot)
     return dataclasses.replace(code, guide=seen)

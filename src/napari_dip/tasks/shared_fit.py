@@ -186,7 +186,8 @@ def _fits_of(
     if preset is None:
         return None
     plan = job.plan(plane, block, analysis, preset)
-    code = code_at(job, preset, analysis, windows, neighbours)
+    own = stack.of_channels(channels)
+    code = code_at(job, preset, analysis, windows, own, neighbours)
     return _Group(
         running=running,
         plane=plane,
