@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_dip.tasks import similar_patches
 from napari_dip.tasks.independent_noise import are_independent, independent_noise
+from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.shared_noise import shared_noise
 
@@ -110,7 +111,7 @@ def test_what_has_no_noise_tells_none(texture):
 def test_texture_is_kept_under_independent_noise(noisy, texture, monkeypatch):
     """Taken for the noise of a camera, it would be smoothed away."""
     plane = prepare(noisy, "image")
-    step = similar_patches.collaborative_shared(plane)
+    step = similar_patches.collaborative_shared(plane, plane_model(plane, "auto", None))
     pilot = np.stack([gaussian_filter(channel, 2) for channel in plane.values])
 
     def error():

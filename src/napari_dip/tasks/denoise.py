@@ -351,7 +351,7 @@ def _steps(
             posterior_mean, noise=None, photons=photons
         )
         last: Callable[[Plane], Step] = partial(
-            collaborative_shared, photons=photons, given=given
+            collaborative_shared, noise=analysis.noise, given=given
         )
         if guide is not None:
             first = missed_restored

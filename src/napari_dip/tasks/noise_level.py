@@ -9,13 +9,13 @@ from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
-    FINEST,
     MIDDLE,
     PATCH_SIDE,
     Mask,
     block_noise,
     block_spectra,
     cut_blocks,
+    finest_power,
     noisy_blocks,
     planes_of,
     spread_patches,
@@ -39,8 +39,12 @@ bright texture rises suddenly."""
 SOME_FLAT = 0.06
 """Part of the blocks from which on those without texture tell the noise."""
 
+LARGE, LEAST = 16, 0.05
+"""Side of the blocks, and quantile of their finest detail, that tell it otherwise.  In
+larger blocks the noise scatters less, so that a lower quantile tells it."""
+
 FLATTEST = 0.1
-"""Quantile of the finest detail of all blocks that tells it otherwise."""
+"""The same quantile where larger blocks are too few."""
 
 BLOCK, FEWEST = 8, 16
 """Pixels along the blocks in which known pixels tell their noise, and how many of them
@@ -76,13 +80,15 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
     power = block_spectra(values, usable)
     if not len(power):
         return variance
-    finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
+    finest = finest_power(power)
     middle = power[:, MIDDLE].mean(axis=1)
     # Where texture is, middle frequencies have more power than the finest ones.
     flat = finest > middle
     if flat.mean() >= SOME_FLAT:
         # Their median is that of the larger of two sums of as many squares.
         white = white_noise(np.median(finest[flat]), 0.5**0.5)
+    elif len(large := block_spectra(values, usable, LARGE)):
+        white = white_noise(np.quantile(finest_power(large), LEAST), LEAST, LARGE)
     else:
         white = white_noise(np.quantile(finest, FLATTEST), FLATTEST)
     return white if white < TEXTURED**2 * variance else variance

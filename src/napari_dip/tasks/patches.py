@@ -116,38 +116,53 @@ def cut_blocks(image: NDArray[Any], side: int, step: int | None = None) -> NDArr
     return views[:, :: step or side, :: step or side].reshape(-1, side, side)
 
 
-def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
+def block_spectra(
+    values: Float, usable: Mask | None, side: int = SPECTRUM
+) -> NDArray[np.float64]:
     """Return the power of blocks of all channels at every frequency of their DCT.
 
-    They are (n, SPECTRUM, SPECTRUM), of the blocks that hold noise throughout.  Those
-    with next to nothing in their finest detail are left out: they are saturated.  There
-    are none where they would be fewer than `FEWEST_SPECTRA`.
+    They are (n, side, side), of the blocks that hold noise throughout.  Those with next
+    to nothing in their finest detail are left out: they are saturated.  There are none
+    where they would be fewer than `FEWEST_SPECTRA`.
     """
-    step = spectra_step(values)
+    step = spectra_step(values, side)
     powers = []
     for plane, mask in planes_of(values, usable):
-        whole = cut_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
-        blocks = cut_blocks(plane, SPECTRUM, step)[whole]
+        whole = cut_blocks(mask, side, step).all(axis=(1, 2))
+        blocks = cut_blocks(plane, side, step)[whole]
         powers.append(scipy.fft.dctn(blocks, axes=(1, 2), norm="ortho") ** 2)
     power = np.concatenate(powers)
     if len(power) < FEWEST_SPECTRA:
-        return np.empty((0, SPECTRUM, SPECTRUM))
-    finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
+        return np.empty((0, side, side))
+    finest = finest_power(power)
     noisy: NDArray[np.float64] = power[finest > 1e-2 * np.median(finest)]
     return noisy
 
 
-def spectra_step(values: Float) -> int:
+def spectra_step(values: Float, side: int = SPECTRUM) -> int:
     """Return the pixels between blocks of an image whose spectra are looked at."""
-    return max(SPECTRUM // 2, math.isqrt(values.size // SPECTRA))
+    most = SPECTRA * SPECTRUM**2 // side**2
+    return max(side // 2, math.isqrt(values.size // most))
 
 
-def white_noise(power: float, part: float) -> float:
-    """Return the variance of white noise by the finest detail of its blocks.
+def finest_power(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean power of the finest frequencies of blocks, (n,)."""
+    finest = slice(_coarser(power.shape[-1]), None)
+    mean: NDArray[np.float64] = power[:, finest, finest].mean(axis=(1, 2))
+    return mean
 
-    The mean power of the finest frequencies is less than `power` in a part of them.
+
+def _coarser(side: int) -> int:
+    """Return how many frequencies of a block, along an axis, are not the finest."""
+    return side * FINEST.start // SPECTRUM
+
+
+def white_noise(power: float, part: float, side: int = SPECTRUM) -> float:
+    """Return the variance of white noise by the `finest_power` of its blocks.
+
+    That is less than `power` in a part of them.
     """
-    count = (FINEST.stop - FINEST.start) ** 2
+    count = (side - _coarser(side)) ** 2
     return float(power * count / (2 * scipy.special.gammaincinv(count / 2, part)))
 
 

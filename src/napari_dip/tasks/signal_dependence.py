@@ -10,11 +10,11 @@ from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.constant import FEW_VALUES
 from napari_dip.tasks.patches import (
     FEWEST_SPECTRA,
-    FINEST,
     SPECTRUM,
     Mask,
     block_noise,
     cut_blocks,
+    finest_power,
     high_pass,
     inner,
     noisy_blocks,
@@ -122,8 +122,8 @@ def _is_in_finest(line: tuple[float, float], values: Float, usable: Mask) -> boo
         chosen = cut_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
         chosen &= brightness > plane[mask].mean()
         power = scipy.fft.dctn(blocks[chosen], axes=(1, 2), norm="ortho") ** 2
-        finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
-        ratios.append(finest / (gain * brightness[chosen] + intercept).clip(1e-12))
+        level = gain * brightness[chosen] + intercept
+        ratios.append(finest_power(power) / level.clip(1e-12))
     ratio = np.concatenate(ratios) if ratios else np.empty(0)
     if len(ratio) < FEWEST_SPECTRA:
         return True

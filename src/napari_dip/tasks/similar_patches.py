@@ -12,7 +12,12 @@ from napari_dip.tasks.finishing import POOLING, Finish, Step, filtering, posteri
 from napari_dip.tasks.independent_noise import are_independent, independent_noise
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane
-from napari_dip.tasks.shared_noise import SharedNoise, is_textured, shared_noise
+from napari_dip.tasks.shared_noise import (
+    SharedNoise,
+    is_structure,
+    is_textured,
+    shared_noise,
+)
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
@@ -172,43 +177,47 @@ def collaborative_guided(plane: Plane, noise: NoiseModel, guide: Tensor) -> Step
 
 
 def collaborative_shared(
-    plane: Plane,
-    photons: NoiseModel | None = None,
-    given: NoiseModel | None = None,
+    plane: Plane, noise: NoiseModel, given: NoiseModel | None = None
 ) -> Step:
     """Return the step that estimates similar patches under noise that neighbours share.
 
     Where channels do not share their noise, their differences tell it well (see
     `napari_dip.tasks.independent_noise`).  Otherwise flat places do (see
     `napari_dip.tasks.shared_noise`), whose noise is weaker than that of cameras at low
-    frequencies, or has texture in it.  It is no less than that of `photons`.
+    frequencies, or has texture in it.  If `noise`, the model of the finest detail, is
+    of photons, it is no less than that.
 
     Where the user has `given` its level, it is known well.  Flat places still count as
-    far as they have no texture.
+    far as they have no texture.  Otherwise, where these show structure and no noise,
+    there is no other noise than that of the finest detail.
     """
     from napari_dip.prior import thresholding
 
+    photons = noise if noise.kind != "gaussian" else None
+
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         seen = plane.values, restored[0].cpu().numpy(), plane.noisy
+        if given is None and is_structure(*seen):
+            return without_noise(plane, noise).to(restored)
         apart = are_independent(*seen)
         find = independent_noise if apart else shared_noise
         measure = partial(_noise_by, plane, photons=photons, find=find)
-        noise = measure(restored, thresholding.SIDE)
-        if noise is None:
+        told = measure(restored, thresholding.SIDE)
+        if told is None:
             return restored
         _, known = plane.tensors(noisy.device)
         excess = restored.new_ones(1)
         if given is not None:
-            excess = _excess(noise[0], given.at(restored), known)
+            excess = _excess(told[0], given.at(restored), known)
         estimates = []  # whose mean is the result
         if apart or given is not None:
-            well_known = noise[0] / excess, noise[1]
+            well_known = told[0] / excess, told[1]
             as_given = partial(measure, given=given)
             estimates.append(_by_known_noise(noisy, restored, well_known, as_given))
         if not (apart or excess.mean() > TEXTURE**2):
             textured = is_textured(*seen)
             estimates.append(
-                _by_flat_places(noisy, restored, known, noise, measure, textured)
+                _by_flat_places(noisy, restored, known, told, measure, textured)
             )
         return sum(estimates[1:], start=estimates[0]) / len(estimates)
 
