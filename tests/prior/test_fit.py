@@ -573,7 +573,7 @@ def test_too_large_a_fit_is_refused_before_it_starts(problem, monkeypatch):
     next(fit(problem, PRIOR, SETTINGS)).image  # noqa: B018
     monkeypatch.setattr(runtime, "free_memory", lambda device: needed - 1)
     monkeypatch.setattr(fitting, "Run", None)
-    with pytest.raises(OutOfMemory, match=r"needs .* and .* MiB are free; take"):
+    with pytest.raises(OutOfMemory, match=r"needs .* and .* KiB are free; take"):
         next(fit(problem, PRIOR, SETTINGS))
     assert runtime.kept_pages.users == 0
 

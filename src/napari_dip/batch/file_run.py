@@ -177,14 +177,19 @@ class FileRun:
 
         if self.uncertainty is not None:
             self._check_uncertainty(opened)
-        inputs = opened.inputs  # what cannot be read costs no fit
+
+        def see(it: Iterate) -> bool:
+            # What has begun is not too large, and what cannot be read costs no fit.
+            opened.inputs  # noqa: B018
+            return kept.see(it, stop(it))
+
         with device_errors():  # what is made of its iterates can fail, too
-            fit = self.followed(fitting, lambda it: kept.see(it, stop(it)), progress)
+            fit = self.followed(fitting, see, progress)
         kept.ended()
         for warning in fit.warnings:
             warn(warning)
         fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
-        about = (inputs, opened.from_file, self.objects)
+        about = (opened.inputs, opened.from_file, self.objects)
         return fit, provenance.describe(opened.of_file, fit, *about)
 
     def _check_uncertainty(self, opened: Opened) -> None:
