@@ -142,7 +142,7 @@ def block_spectra(
 def spectra_step(values: Float, side: int = SPECTRUM) -> int:
     """Return the pixels between blocks of an image whose spectra are looked at."""
     most = SPECTRA * SPECTRUM**2 // side**2
-    return max(side // 2, math.isqrt(values.size // most))
+    return max(SPECTRUM // 2, math.isqrt(values.size // most))
 
 
 def finest_power(power: NDArray[np.float64]) -> NDArray[np.float64]:
