@@ -96,6 +96,19 @@ def test_bright_texture_is_no_photon_noise(sigma):
     assert 0.7 * sigma < gain < 1.8 * sigma
 
 
+@pytest.mark.parametrize(("side", "least"), [(48, 4), (96, 6)])
+def test_few_bright_blocks_are_enough_for_photon_noise(side, least):
+    """As of few fluorescent spots on a dark background."""
+    seen = []
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        spots = np.zeros((side, side))
+        spots[tuple(random.integers(0, side, (2, 6 * (side // 48) ** 2)))] = 4000
+        photons = random.poisson(5 + ndimage.gaussian_filter(spots, 2.5))
+        seen.append(signal_dependence(photons[None].astype(np.float32)) is not None)
+    assert sum(seen) >= least
+
+
 @pytest.mark.parametrize("name", CROPS)
 def test_noise_of_neighbours_falls_off(name):
     image = noisy(name, 12, blur=0.8)
