@@ -206,7 +206,7 @@ def analysed(image, estimate=richardson_lucy.least_risk, **options):
 def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(
     kind, estimate, rtol, monkeypatch
 ):
-    monkeypatch.setattr("napari_dip.tasks.deconvolve.SAMPLE", 48)
+    monkeypatch.setattr("napari_dip.tasks.deconvolve.SAMPLE_SIDE", 48)
     random = np.random.default_rng(0)
     clean = 200 * (blobs(200, 260) > 110)
     if kind == "beads":

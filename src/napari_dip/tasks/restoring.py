@@ -66,7 +66,7 @@ def restore_tile(
     warnings: list[str] = []
     used = [s for s in kinds[number] if pixels.known(s.channels)[core[1:]].any()]
     for shared in used:
-        done = restore(job, recipe, shared, index, tile, pixels, preview=preview)
+        done = restore(job, recipe, shared, seen, tile, pixels, preview=preview)
         warnings += done.warnings
         block = Block.whole(0, index, shared.channels, sides)
         canvas.put(block, done.image)
