@@ -7,10 +7,12 @@ import pytest
 from scipy import ndimage
 
 from napari_dip import denoise
-from napari_dip.tasks import windows
+from napari_dip.prior.local import Local
+from napari_dip.tasks import restoring, windows
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.neighbours import beside, guide, most, related, stacked
 from napari_dip.tasks.stretch import KNOTS, Stretch
 
@@ -208,3 +210,20 @@ def test_there_are_no_more_neighbours_than_planes(small_windows):
         stack, neighbours=8, share="yes", iterations=5, full_output=True, **FIXED
     )
     assert fit.settings["planes"][0]["neighbours"] == 1
+
+
+def test_a_tile_sees_its_own_part_of_neighbours(changed_presets, monkeypatch):
+    changed_presets(architecture=Local((4, 4)), coarse_iterations=0, finish=Finish())
+    monkeypatch.setattr(windows, "WINDOWS", 2)
+    sides, guide = [], restoring.guide
+
+    def seeing(job, analysis, indices, stack, count):
+        parts = [job.pixels(index).values.shape[1:] for index in indices]
+        sides.extend((part, stack.values.shape[2:]) for part in parts)
+        return guide(job, analysis, indices, stack, count)
+
+    monkeypatch.setattr(restoring, "guide", seeing)
+    stack = np.random.default_rng(0).normal(100, 8, (3, 48, 290)).astype(np.float32)
+    denoise(stack, share="yes", tile=192, neighbours=1, iterations=1, **FIXED)
+    assert (48, 256) in dict(sides)
+    assert all(part == own for part, own in sides)
